@@ -1,0 +1,268 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One tree of errors, grouped by whose fault it is.
+
+Every error has a class of its own where a caller, a test or a playbook may want to tell it apart; nobody matches
+message texts. A message names the option or the object and the remedy, and never holds a secret.
+
+The thin layers (``_module.py`` on a host, ``lifecycle_action.py`` on the controller) turn a ``KeyopsError`` into one
+failed task result with ``msg`` and ``error_class``.
+"""
+
+from __future__ import annotations
+
+#: Import errors of libraries that this process wanted; ``require_libraries`` turns them into one clear error.
+_missing_libraries = []
+
+
+def note_missing_library(error: ImportError) -> None:
+    """Remember that a library is missing; the module reports it before it does anything (see require_libraries)."""
+    _missing_libraries.append(error)
+
+
+def require_libraries() -> None:
+    """Raise MissingLibrary if any import that this process has made failed.
+
+    Raises:
+        MissingLibrary: with the names of the libraries and how to install them.
+    """
+    if _missing_libraries:
+        names = sorted({(error.name or str(error)).split(".")[0] for error in _missing_libraries})
+        raise MissingLibrary(names)
+
+
+class KeyopsError(Exception):
+    """The root: something that the user is told in one sentence."""
+
+
+# --- the user's: options and input -----------------------------------------------------------------------------------
+
+
+class OptionError(KeyopsError):
+    """An option or a combination of options is wrong; nothing was changed."""
+
+
+class RecoveryGroupError(OptionError):
+    """A recovery group cannot work: threshold, agents or certificates."""
+
+
+class KeyReferenceError(OptionError):
+    """A key reference is neither an absolute path nor a supported URI."""
+
+
+class AlgorithmError(OptionError):
+    """The algorithm is unknown, or cannot have the usage."""
+
+
+# --- the host's: files, libraries, state -------------------------------------------------------------------------------
+
+
+class HostError(KeyopsError):
+    """Something on the host stands in the way."""
+
+
+class MissingLibrary(HostError):
+    """A Python library is not installed where this runs."""
+
+    def __init__(self, names: list[str]) -> None:
+        packages = {"Cryptodome": ("python3-pycryptodome", "pycryptodomex")}
+        debian = " ".join(packages.get(name, ("python3-" + name, name))[0] for name in names)
+        pypi = " ".join(packages.get(name, ("python3-" + name, name))[1] for name in names)
+        super().__init__(
+            f"Python libraries are missing for this interpreter: {', '.join(names)}. "
+            f"Install {debian} (Debian) or {pypi} (PyPI), or run the role keyops.lifecycle.prepare."
+        )
+
+
+class FileError(HostError):
+    """A file or folder cannot be read or written as asked."""
+
+
+class KeyUnreadable(HostError):
+    """There is something where the key should be, and it cannot be read as a private key. It is never overwritten."""
+
+
+class WrongPassphrase(KeyUnreadable):
+    """The key is encrypted, and the passphrase is missing or does not open it."""
+
+
+class KeyExists(HostError):
+    """There is another key already. No existing key is overwritten by default."""
+
+
+class KeyNotFound(HostError):
+    """There is no key at this reference."""
+
+
+class StateError(HostError):
+    """The host's own state (receipts, open requests) is missing or does not fit."""
+
+
+# --- refusals: what must not be done -------------------------------------------------------------------------------------
+
+
+class Refusal(KeyopsError):
+    """The request is understood and refused, because one of the rules forbids it."""
+
+
+class ArchiveRefusal(Refusal):
+    """This key may not be archived."""
+
+
+class SigningOnlyTypeRefused(ArchiveRefusal):
+    """The type of the key can only sign (Ed25519, Ed448, DSA, RSASSA-PSS, ...)."""
+
+
+class OpenSshKeyRefused(ArchiveRefusal):
+    """The key is in OpenSSH's own format: it authenticates."""
+
+
+class SshUseRefused(ArchiveRefusal):
+    """The public key stands in authorized_keys or is a host key: it authenticates."""
+
+
+class SigningUsageRefused(ArchiveRefusal):
+    """The declared or bound usage signs or authenticates."""
+
+
+class UnknownUsageRefused(ArchiveRefusal):
+    """Nothing says what the key is for."""
+
+
+class UsageAlgorithmRefused(ArchiveRefusal):
+    """The key's algorithm cannot have this usage."""
+
+
+class UsageConflictRefused(ArchiveRefusal):
+    """The declared usage, the bound one and the receipt's do not agree."""
+
+
+class DeclaredUsageOnlyRefused(ArchiveRefusal):
+    """A key that was not made here has a declared usage and nothing that confirms it."""
+
+
+class SigningCertificateRefused(ArchiveRefusal):
+    """A certificate or request for this public key allows it to sign."""
+
+
+class NoKeyUsageRefused(ArchiveRefusal):
+    """A certificate or request for this public key has no key usage extension: it allows everything."""
+
+
+class ExtendedKeyUsageRefused(ArchiveRefusal):
+    """A certificate or request for this public key has an extended key usage that signs or authenticates, or any."""
+
+
+class ForeignCertificateRefused(ArchiveRefusal):
+    """A certificate that was named for this key belongs to another key."""
+
+
+class SigningRegisterRefused(ArchiveRefusal):
+    """The vault's signing register has this key: it was made to sign."""
+
+
+class FrozenRefused(ArchiveRefusal):
+    """The key is frozen: the vault holds evidence that it signed."""
+
+
+class NotArchivedRefused(Refusal):
+    """A nonsigning key may not be removed, replaced or certified before its archive is verified."""
+
+
+# --- the other side's: formats that came from elsewhere ------------------------------------------------------------------
+
+
+class FormatError(KeyopsError):
+    """Bytes from elsewhere do not have the one accepted form (see docs/formats.md)."""
+
+
+class UnknownVersion(FormatError):
+    """The format's version is not known to this release."""
+
+
+class SignatureInvalid(FormatError):
+    """A signed statement does not verify."""
+
+
+class OpenError(FormatError):
+    """A sealed message does not open with this key: wrong recipient, altered, or sealed in a weaker way."""
+
+
+class DigestMismatch(FormatError):
+    """Bytes do not have the digest that names them."""
+
+
+# --- the vault's ------------------------------------------------------------------------------------------------------------
+
+
+class VaultError(KeyopsError):
+    """The vault cannot be used as asked."""
+
+
+class VaultUnavailable(VaultError):
+    """The vault does not answer, is locked or sealed."""
+
+
+class VaultForbidden(VaultError):
+    """The vault refuses this credential."""
+
+
+class ObjectNotFound(VaultError):
+    """The vault has no object of this name."""
+
+
+class EventLogError(VaultError):
+    """The event log does not verify."""
+
+
+# --- recovery ---------------------------------------------------------------------------------------------------------------
+
+
+class RecoveryError(KeyopsError):
+    """A recovery step is refused."""
+
+
+class RequestMismatch(RecoveryError):
+    """The request is not the one that was agreed on: its ID, owner or keys differ."""
+
+
+class RequestExpired(RecoveryError):
+    """The request's time is over, or has not begun."""
+
+
+class RequesterApproves(RecoveryError):
+    """The requester's key is also an agent's key: nobody approves the own request."""
+
+
+class NotOnOwnMachine(RecoveryError):
+    """An approval is given on the agent's own machine only."""
+
+
+class AgentUnknown(RecoveryError):
+    """The record does not name this agent, or not with this key."""
+
+
+class RecordMismatch(RecoveryError):
+    """The record, the share and the request do not agree."""
+
+
+class ShareMismatch(RecoveryError):
+    """A share is not the one that was made for this key, group and agent."""
+
+
+class ApprovalMismatch(RecoveryError):
+    """An approval does not belong to this request, key or agent."""
+
+
+class QuorumNotReached(RecoveryError):
+    """Fewer than m valid approvals of one group."""
+
+
+class WrongKeyRecovered(RecoveryError):
+    """What was opened is not the key that was asked for."""
+
+
+class PossessionNotProven(RecoveryError):
+    """The host could not prove that it holds the key that it wants to record."""
