@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Everything that is made lies below .build/; nothing lands in the home folder.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+build := .build
+collections := $(build)/collections/ansible_collections/keyops
+run := tests/tools/with-env
+step = @printf '\n== %s ==\n'
+
+.PHONY: help
+help: ## Show the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: runtime
+runtime:
+	@tests/tools/venv $(build)/venv requirements-run.txt
+	@mkdir -p $(collections)
+	@ln -sfn ../../../.. $(collections)/lifecycle
+
+.PHONY: setup
+setup: runtime ## Make the development environment below .build/
+	@tests/tools/venv $(build)/venv requirements-dev.txt
+
+.PHONY: demo
+demo: runtime ## Play the whole story on this machine, as an ordinary user
+	$(step) "demo: generate, archive, lose, recover"
+	@$(run) demo/run
+
+.PHONY: test
+test: ## Run all tests (as root: they start a fleet of SSH hosts)
+	$(step) "system packages"
+	@tests/tools/system-packages
+	@$(MAKE) setup
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) molecule-default
+	@$(MAKE) molecule-fleet
+	@$(MAKE) integration
+
+.PHONY: lint
+lint: setup ## Run every static check
+	@$(run) tests/tools/lint
+
+.PHONY: unit
+unit: setup ## Run the unit tests
+	$(step) "unit tests"
+	@$(run) pytest tests/unit
+
+.PHONY: molecule-default
+molecule-default: setup ## Run the roles on this machine, without root
+	$(step) "molecule: default (this machine)"
+	@$(run) tests/tools/molecule test --scenario-name default
+
+.PHONY: molecule-fleet
+molecule-fleet: setup ## Run the roles on three SSH hosts (root)
+	$(step) "molecule: fleet (three SSH hosts)"
+	@$(run) tests/tools/molecule test --scenario-name fleet
+
+.PHONY: integration
+integration: setup ## Run the integration tests (root)
+	$(step) "integration tests"
+	@$(run) pytest tests/integration
+
+.PHONY: bench
+bench: setup ## Measure against a loop of one-key modules over the same SSH hosts (root)
+	@tests/tools/venv $(build)/venv-bench requirements-bench.txt
+	$(step) "benchmark"
+	@$(run) tests/benchmark/run
+
+.PHONY: clean
+clean: ## Stop the fleet and remove .build/
+	@if [ -d $(build)/fleet ]; then tests/fleet/down; fi
+	@rm -rf --one-file-system $(build)
