@@ -56,3 +56,27 @@ EXISTING_KEY = {
     "key": {"type": "str", "required": True, "no_log": False},
     "passphrase": {"type": "str", "no_log": True},
 }
+
+#: What stands in place of a secret in everything that is returned.
+MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+
+
+def masked(spec: dict, params: object) -> object:
+    """A copy of ``params`` in which every option that the argument spec marks ``no_log`` is replaced by MASK.
+
+    Whole values are replaced, never substrings: a short secret would otherwise make holes in key IDs and base64, and
+    show itself by them. A container under a ``no_log`` option becomes an empty one of its type.
+    """
+    if isinstance(params, (list, tuple)):
+        return [masked(spec, item) for item in params]
+    if not isinstance(params, dict):
+        return params
+    return {name: _masked_option(spec.get(name, {}), value) for name, value in params.items()}
+
+
+def _masked_option(option: dict, value: object) -> object:
+    if option.get("no_log"):
+        if isinstance(value, (dict, list)):
+            return type(value)()
+        return None if value is None else MASK
+    return masked(option.get("options", {}), value)

@@ -1,0 +1,167 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of every module: one base class.
+
+What it sees to, for all of them:
+
+1. Options are validated before anything happens, and on a masked copy, so that no message can quote a secret.
+2. The ``vault`` option (also when it comes from ``module_defaults``) is taken out and never reaches a host.
+3. Modules are pipelined, or refused: without pipelining the arguments, passphrases among them, lie in a file on the
+   host, where a killed run leaves them.
+4. What a host returns is compared with its digest before any of it is used.
+5. A ``KeyopsError`` becomes one failed result with ``msg`` and ``error_class``.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from dataclasses import dataclass, field
+from typing import Callable
+
+from ansible import constants as C
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    DigestMismatch,
+    KeyopsError,
+    OptionError,
+    require_libraries,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import digest_of
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+
+
+class HostFailed(KeyopsError):
+    """The module failed on its host; ``result`` is what it said."""
+
+    def __init__(self, result: dict) -> None:
+        super().__init__(str(result.get("msg", "the module failed")))
+        self.result = result
+
+
+@dataclass(frozen=True)
+class HostReply:
+    """What one call of the module on the host gave back, verified against its digest."""
+
+    changed: bool
+    results: list
+    relay: object
+    raw: dict = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ControllerTask:
+    """What a process on the controller gets.
+
+    Attributes:
+        params: validated options with defaults, without ``vault``; secrets are among them.
+        vault: the opened vault, or None where the module has none or the task gives none.
+        check_mode: change nothing, predict.
+        host: the inventory name of the host that the module runs on (the delegated one with ``delegate_to``).
+        actor: who runs this, for the event log.
+        call: ``call(step, relay=None)`` runs the module on the host once and returns a HostReply; raises HostFailed.
+    """
+
+    params: dict = field(repr=False)
+    vault: object
+    check_mode: bool
+    host: str
+    actor: str
+    call: Callable[..., HostReply] = field(repr=False)
+
+
+class LifecycleAction(ActionBase):
+    """Base of all action plugins of the collection. Subclasses set ``argument_spec`` and override ``process``."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+    _supports_async = False
+    #: Options of the module as the user sees them (``vault`` among them where it has one).
+    argument_spec: dict = {}
+    #: Without a vault the module cannot do its job.
+    vault_required = False
+
+    def process(self, task: ControllerTask) -> dict:
+        """The process; the default is the module on the host and nothing else."""
+        return dict(task.call(None).raw)
+
+    def run(self, tmp=None, task_vars=None):
+        """Run the task; see the module's docstring for what is seen to here."""
+        super().run(tmp, task_vars)
+        vault = None
+        try:
+            require_libraries()
+            self._require_pipelining()
+            params = self._validated()
+            vault = self._open_vault(params.pop("vault", None))
+            return self._finished(self.process(self._controller_task(params, vault, task_vars or {})))
+        except HostFailed as error:
+            return self._finished(error.result)
+        except KeyopsError as error:
+            return self._finished({"failed": True, "msg": str(error), "error_class": type(error).__name__})
+        finally:
+            if vault is not None:
+                vault.close()
+
+    def _controller_task(self, params: dict, vault: object, task_vars: dict) -> ControllerTask:
+        host = self._task.delegate_to or task_vars.get("inventory_hostname", "localhost")
+
+        def call(step: str | None, relay: object = None, **changed: object) -> HostReply:
+            return self._call_host({**params, **changed}, step, relay, task_vars)
+
+        actor = f"{getpass.getuser()}@{socket.gethostname()}"
+        return ControllerTask(params, vault, bool(self._task.check_mode), str(host), actor, call)
+
+    def _call_host(self, params: dict, step: str | None, relay: object, task_vars: dict) -> HostReply:
+        arguments = {name: value for name, value in params.items() if value is not None and name in self.argument_spec}
+        if step is not None:
+            arguments["step"] = step
+        if relay is not None:
+            arguments["relay"] = json.dumps(relay)
+        result = self._execute_module(module_name=self._task.action, module_args=arguments, task_vars=task_vars)
+        if result.get("failed") or "digest" not in result:
+            raise HostFailed({"failed": True, **result})
+        relayed = result.pop("relay", None)
+        if result.pop("digest") != digest_of(result["results"], relayed):
+            raise DigestMismatch("what the host returned was altered on its way (its digest differs); nothing was used")
+        return HostReply(bool(result.get("changed")), result["results"], relayed, result)
+
+    def _require_pipelining(self) -> None:
+        """Raise OptionError unless the arguments can go to the host through a pipe."""
+        become = self._connection.become
+        if self._task.async_val or C.DEFAULT_KEEP_REMOTE_FILES:
+            raise OptionError("async and ANSIBLE_KEEP_REMOTE_FILES would leave passphrases in files on the host: remove them")
+        if not self._connection.has_pipelining or (become and not getattr(become, "pipelining", become.name != "su")):
+            raise OptionError(
+                f"the connection {self._connection.transport!r} with this become method cannot pipeline modules, so "
+                "passphrases would lie in files on the host; use ssh or local, and sudo or doas"
+            )
+
+    def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
+        return module_style == "new"
+
+    def _validated(self) -> dict:
+        spec = self.argument_spec
+        shown = ArgumentSpecValidator(spec).validate(_options.masked(spec, dict(self._task.args)))
+        if shown.error_messages:
+            raise OptionError("; ".join(shown.error_messages))
+        return ArgumentSpecValidator(spec).validate(dict(self._task.args)).validated_parameters
+
+    def _open_vault(self, options: dict | None) -> object:
+        if options is None:
+            if self.vault_required:
+                raise OptionError("vault: is missing; for the embedded one give vault: {backend: sqlite, path: /path/to/vault.db}")
+            return None
+        return open_vault(options, bool(self._task.check_mode))
+
+    def _finished(self, result: dict) -> dict:
+        """The result without internal members, with masked options."""
+        result = {name: value for name, value in result.items() if name not in ("relay", "digest")}
+        result["invocation"] = {"module_args": _options.masked(self.argument_spec, dict(self._task.args))}
+        return result
