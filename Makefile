@@ -53,12 +53,12 @@ unit: setup ## Run the unit tests
 .PHONY: molecule-default
 molecule-default: setup ## Run the roles on this machine, without root
 	$(step) "molecule: default (this machine)"
-	@$(run) tests/tools/molecule test --scenario-name default
+	@$(run) molecule test --scenario-name default
 
 .PHONY: molecule-fleet
 molecule-fleet: setup ## Run the roles on three SSH hosts (root)
 	$(step) "molecule: fleet (three SSH hosts)"
-	@$(run) tests/tools/molecule test --scenario-name fleet
+	@$(run) molecule test --scenario-name fleet
 
 .PHONY: integration
 integration: setup ## Run the integration tests (root)
@@ -73,5 +73,5 @@ bench: setup ## Measure against a loop of one-key modules over the same SSH host
 
 .PHONY: clean
 clean: ## Stop the fleet and remove .build/
-	@if [ -d $(build)/fleet ]; then tests/fleet/down; fi
+	@if [ -d $(build)/fleet ]; then tests/fleet/down --all; fi
 	@rm -rf --one-file-system $(build)

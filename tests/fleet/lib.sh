@@ -2,12 +2,14 @@
 # Names and paths of this checkout's fleet. Sourced by the scripts beside it.
 
 checkout="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)"
-fleet="$checkout/.build/fleet"
-tree="$fleet/tree"
+# KEYOPS_FLEET=name is a fleet of its own beside the others; all share the Debian tree.
+name="${KEYOPS_FLEET:-}"
+fleet="$checkout/.build/fleet${name:+-$name}"
+tree="$checkout/.build/fleet/tree"
 hosts="$fleet/hosts"
 
-# Two checkouts never share a bridge, a namespace or a subnet: all three follow from the checkout's path.
-digest="$(printf '%s' "$checkout" | sha256sum)"
+# Two fleets never share a bridge, a namespace or a subnet: all three follow from the fleet's path.
+digest="$(printf '%s' "$fleet" | sha256sum)"
 id="${digest:0:6}"
 bridge="kf-$id"
 
@@ -31,8 +33,13 @@ address_of() { printf '%s.%s' "$(cat "$fleet/network")" "$((10 + $(number_of "$1
 
 made_hosts() { if [ -d "$hosts" ]; then find "$hosts" -mindepth 1 -maxdepth 1 -name 'host*' -printf '%f\n' | sort -V; fi; }
 
-# A process is ours only if its number and its start time are both the recorded ones.
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# A process is ours only if its number and its start time are both the recorded ones. One that has ended and that nobody
+# has waited for yet (state Z) has no start time here.
+start_time() {
+    local stat
+    stat="$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null)" || return 0
+    [ "${stat:0:1}" = Z ] || cut -d' ' -f20 <<<"$stat"
+}
 
 pid_of() {
     local pid started
@@ -91,11 +98,12 @@ wait_for_ssh() {
 
 # Ends the host's first process; its PID namespace takes all others with it, its mount namespace the mounts.
 stop_host() {
-    local pid namespace
-    namespace="$(namespace_of "$1")"
+    local pid inside
     if pid="$(pid_of "$1")"; then
+        inside="$(cut -d' ' -f1 "/proc/$pid/task/$pid/children")"
         kill -KILL "$pid"
-        while [ -n "$(ip netns pids "$namespace")" ]; do sleep 0.05; done
+        # The overlay is free only when the host's own first process is gone.
+        while [ -n "$(start_time "$inside")" ]; do sleep 0.05; done
     fi
     rm -f "$hosts/$1/pid"
 }
