@@ -167,6 +167,10 @@ class FrozenRefused(ArchiveRefusal):
     """The key is frozen: the vault holds evidence that it signed."""
 
 
+class DestroyedRefused(ArchiveRefusal):
+    """The key's archive was destroyed under dual control; its numbers stay taken."""
+
+
 class NotArchivedRefused(Refusal):
     """A nonsigning key may not be removed, replaced or certified before its archive is verified."""
 
@@ -207,6 +211,26 @@ class VaultUnavailable(VaultError):
 
 class VaultForbidden(VaultError):
     """The vault refuses this credential."""
+
+
+class VaultUnsafe(VaultError):
+    """Others can reach the vault's file or folder."""
+
+
+class NotAVault(VaultError):
+    """The file is damaged, or is something other than a vault."""
+
+
+class VaultFull(VaultUnavailable):
+    """There is no room left for another object."""
+
+
+class VaultReadOnly(VaultForbidden):
+    """The vault was opened for reading, or can only be read."""
+
+
+class ObjectNameError(VaultError):
+    """A name or content that no vault takes."""
 
 
 class ObjectNotFound(VaultError):

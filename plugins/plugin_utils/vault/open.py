@@ -1,0 +1,70 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the option ``vault`` to an open vault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, VaultReadOnly
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import sqlite_file
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Paths, Vault
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.sqlite import SqliteVault
+
+
+def open_vault(options: Mapping[str, object] | None, check_mode: bool = False) -> Vault:
+    """The vault that the option ``vault`` names; a missing SQLite vault is made.
+
+    Args:
+        options: the validated value of the option ``vault``.
+        check_mode: open for reading only and make nothing; a missing vault behaves as an empty one.
+
+    Raises:
+        OptionError: when the option is missing or incomplete.
+        VaultError: when the vault cannot be opened.
+    """
+    if not options:
+        raise OptionError("vault: this needs a vault; set for example vault: {backend: sqlite, path: /absolute/path}")
+    backend = options.get("backend") or "sqlite"
+    if backend != "sqlite":
+        raise OptionError(f"vault.backend: {backend!r} is not known; use sqlite")
+    return _open_sqlite(options.get("path"), check_mode)
+
+
+def _open_sqlite(path: object, check_mode: bool) -> Vault:
+    if not isinstance(path, str) or not os.path.isabs(path) or path.endswith("/") or "\0" in path:
+        raise OptionError("vault.path: the SQLite vault needs the absolute path of its file")
+    path = os.path.normpath(path)
+    present = sqlite_file.check(path)
+    if check_mode:
+        # An empty file is what a run leaves that was killed before it made the tables.
+        return SqliteVault(path, writable=False) if present and os.path.getsize(path) else EmptyVault()
+    if not present:
+        sqlite_file.make(path)
+        sqlite_file.check(path)
+    return SqliteVault(path)
+
+
+class EmptyVault(Vault):
+    """What a vault that was never made looks like in check mode."""
+
+    def close(self) -> None:
+        return
+
+    def _create(self, objects: Mapping[str, bytes]) -> frozenset[str]:
+        raise VaultReadOnly("nothing is created in check mode")
+
+    def _exists(self, paths: Paths) -> frozenset[str]:
+        return frozenset()
+
+    def _read(self, paths: Paths) -> dict[str, bytes]:
+        return {}
+
+    def _list(self, prefix: str, after: str, limit: int | None) -> Paths:
+        return []
+
+    def _destroy(self, paths: Paths) -> None:
+        raise VaultReadOnly("nothing is destroyed in check mode")
