@@ -1,0 +1,132 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Finds certificates, requests and private keys in folders.
+
+Bounded in files and in bytes per file; decided by the first bytes wherever that is possible. Symbolic links are never
+followed: not out of the folder, and not in a circle. Whatever a bound or a link kept from being looked at is reported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import CertificateFacts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, reading
+
+MAX_FILES = 20_000
+
+_PEM_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.M)
+#: PrivateKeyInfo, RSAPrivateKey, ECPrivateKey and DSA: a SEQUENCE that begins with the INTEGER 0 or 1.
+_DER_KEY = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)\x02\x01[\x00\x01]", re.S)
+#: EncryptedPrivateKeyInfo: a SEQUENCE that begins with the AlgorithmIdentifier of PKCS#5 or PKCS#12.
+_DER_ENCRYPTED_KEY = re.compile(
+    rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)\x30(?:[\x00-\x7f]|\x81.)\x06.\x2a\x86\x48\x86\xf7\x0d\x01[\x05\x0c]", re.S
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is in the folders.
+
+    Attributes:
+        certificates: certificates and requests, for whatever key.
+        private_keys: paths of files that begin like private keys; not opened as such.
+        not_looked_at: one sentence per file, folder or bound that stood in the way.
+    """
+
+    certificates: tuple[CertificateFacts, ...] = ()
+    private_keys: tuple[str, ...] = ()
+    not_looked_at: tuple[str, ...] = ()
+
+
+def search(folders: Iterable[str], recursive: bool = False, max_files: int = MAX_FILES) -> Findings:
+    """Look into every regular file of the folders, each folder and file once.
+
+    Args:
+        folders: absolute paths; a missing one has nothing in it.
+        recursive: also the folders below them, on the same file system.
+        max_files: over all folders; what is beyond is reported.
+    """
+    found: list[CertificateFacts] = []
+    private_keys: list[str] = []
+    problems: list[str] = []
+    for path in _files(folders, recursive, max_files, problems):
+        data = reading.read_one(path, reading.MAX_SIZE, problems, _is_candidate)
+        if data is None:
+            continue
+        if _is_private_key(data):
+            private_keys.append(path)
+        if certificates.looks_like(data) and not _is_der_key(data):
+            facts, broken = certificates.parse_found(data, path)
+            found += facts
+            # DER that is no certificate at all is any other file, and nothing to tell about.
+            problems += broken if data[:1] != b"\x30" else ()
+    return Findings(tuple(found), tuple(private_keys), tuple(dict.fromkeys(problems)))
+
+
+def check_folders(folders: Iterable[str], option: str) -> None:
+    """Raise OptionError unless these are absolute paths of folders."""
+    for folder in folders:
+        if not os.path.isabs(folder) or not os.path.isdir(folder):
+            raise OptionError(f"{option}: {folder!r} is not the absolute path of a folder on this host")
+
+
+def _is_candidate(head: bytes) -> bool:
+    """Whether the first bytes can be the beginning of PEM (text, perhaps with other text before it) or of DER."""
+    return head[:1] == b"\x30" or (bool(head) and b"\x00" not in head and head[:4] != b"\x7fELF")
+
+
+def _is_der_key(data: bytes) -> bool:
+    # A v1 certificate or a request begins with a SEQUENCE inside the SEQUENCE, so neither is taken for a key.
+    return _DER_KEY.match(data) is not None or _DER_ENCRYPTED_KEY.match(data) is not None
+
+
+def _is_private_key(data: bytes) -> bool:
+    return _is_der_key(data) if data[:1] == b"\x30" else _PEM_KEY.search(data) is not None
+
+
+def _files(folders: Iterable[str], recursive: bool, max_files: int, problems: list[str]) -> Iterator[str]:
+    seen: set[tuple[int, int]] = set()
+    count = 0
+    waiting = [os.path.realpath(folder) for folder in dict.fromkeys(folders)]
+    while waiting:
+        folder = waiting.pop(0)
+        entries, below, links = _entries(folder, seen, problems)
+        if links:
+            problems.append(f"{folder}: {links} symbolic links were not followed")
+        waiting += below if recursive else []
+        if count + len(entries) > max_files:
+            problems.append(f"{folder}: not looked at to its end, more than {max_files} files; narrow the search")
+            yield from entries[: max_files - count]
+            return
+        count += len(entries)
+        yield from entries
+
+
+def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tuple[list[str], list[str], int]:
+    """Regular files, folders on the same file system and the number of links in a folder; nothing the second time."""
+    files, below, links = [], [], 0
+    try:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            return [], [], 0
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.is_symlink():
+                    links += 1
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(entry.path)
+                elif entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == status.st_dev:
+                    below.append(entry.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], [], 0
+    except OSError as error:
+        problems.append(f"{folder}: not looked at, {error.strerror}")
+    return files, below, links

@@ -1,0 +1,143 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Gathers everything that this host shows of what keys have been used for: one pass for all keys of a task.
+
+Looked at: the facts of the key itself, this host's receipt, the certificates that the user names, certificates in the
+key's own file and folder (the folder of the path, and of the file behind it where the path is a link) and in folders
+that the user adds, SSH (see ssh.py), and a ``.pub`` file beside the key.
+
+Nothing here decides; eligibility.judge() does. What could not be looked at is handed on, so that the flow can say it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
+    CertificateFacts,
+    Evidence,
+    KeyFacts,
+    Receipt,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, discovery, reading, ssh
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One key in question.
+
+    Attributes:
+        facts: its public facts.
+        path: absolute path of its file, as the user wrote it.
+        declared_usage: what the user says, or None.
+        named: what read_named() gave for the certificates that the user names.
+        accept_declared_usage: the user vouches for the declared usage of a key that was not made here.
+    """
+
+    facts: KeyFacts
+    path: str
+    declared_usage: str | None = None
+    named: tuple[CertificateFacts, ...] = ()
+    accept_declared_usage: bool = False
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is known, in the order of the subjects.
+
+    Attributes:
+        evidence: per subject.
+        receipts: this host's receipt per subject, or None.
+        not_looked_at: one sentence for everything that could not be looked at.
+    """
+
+    evidence: tuple[Evidence, ...]
+    receipts: tuple[Receipt | None, ...] = ()
+    not_looked_at: tuple[str, ...] = ()
+
+
+def read_named(paths: Sequence[str]) -> tuple[CertificateFacts, ...]:
+    """The certificates and requests in the files that the user names for one key.
+
+    Raises:
+        FileError: one cannot be read.
+        FormatError: one holds no certificate, or a broken one.
+    """
+    found: list[CertificateFacts] = []
+    for path in paths:
+        found += certificates.parse(_files.read_file(path, reading.MAX_SIZE, follow_links=True), path)
+    return tuple(found)
+
+
+def gather(
+    subjects: Sequence[Subject],
+    state_dir: str,
+    search: Iterable[str] = (),
+    places: ssh.SshPlaces | None = None,
+    findings: discovery.Findings | None = None,
+) -> Gathered:
+    """All evidence about the keys.
+
+    Args:
+        subjects: the keys.
+        state_dir: where this host's receipts are.
+        search: further folders to look for certificates in (not in folders below them).
+        places: where SSH's files are; None for this host's usual ones.
+        findings: what a search of the flow's own has found already; it counts as evidence too.
+
+    Raises:
+        FileError: when a file of ``places.extra`` cannot be read.
+        StateError: when a receipt is there and not valid.
+    """
+    if not subjects:
+        return Gathered(())
+    near = discovery.search([*_folders(subjects), *search])
+    ssh_keys = ssh.collect(places or ssh.SshPlaces())
+    found = _by_key([*near.certificates, *(findings.certificates if findings else ())])
+    problems = [*near.not_looked_at, *ssh_keys.not_looked_at]
+    receipts = tuple(_receipts.read_receipt(state_dir, subject.facts.key_id) for subject in subjects)
+    evidence = tuple(
+        _evidence(subject, receipt, found, ssh_keys, problems) for subject, receipt in zip(subjects, receipts)
+    )
+    return Gathered(evidence, receipts, tuple(dict.fromkeys(problems)))
+
+
+def _folders(subjects: Sequence[Subject]) -> list[str]:
+    paths = [path for subject in subjects for path in (subject.path, os.path.realpath(subject.path))]
+    return list(dict.fromkeys(os.path.dirname(path) for path in paths))
+
+
+def _by_key(facts: Iterable[CertificateFacts]) -> dict[str, dict[bytes, CertificateFacts]]:
+    """By key ID, each certificate once however many copies of it lie around."""
+    found: dict[str, dict[bytes, CertificateFacts]] = {}
+    for one in facts:
+        found.setdefault(one.key_id, {}).setdefault(one.der, one)
+    return found
+
+
+def _evidence(
+    subject: Subject, receipt: Receipt | None, found: dict, ssh_keys: ssh.SshKeys, problems: list[str]
+) -> Evidence:
+    key_id = subject.facts.key_id
+    named = {one.der for one in subject.named}
+    return Evidence(
+        facts=subject.facts,
+        declared_usage=subject.declared_usage,
+        receipt_usage=receipt.usage if receipt else None,
+        named=subject.named,
+        found=tuple(one for data, one in found.get(key_id, {}).items() if data not in named),
+        ssh_uses=(*ssh_keys.places.get(key_id, ()), *_public_key_file(subject, problems)),
+        accept_declared_usage=subject.accept_declared_usage,
+    )
+
+
+def _public_key_file(subject: Subject, problems: list[str]) -> list[str]:
+    """The ``.pub`` files beside the key that hold its public key in SSH's form, as ssh-keygen puts them there."""
+    paths = dict.fromkeys(path + ".pub" for path in (subject.path, os.path.realpath(subject.path)))
+    present = reading.read_present(paths, ssh.MAX_SIZE, problems)
+    return [path for path, data in present if subject.facts.key_id in ssh.key_ids(data)]
