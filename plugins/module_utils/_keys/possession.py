@@ -4,16 +4,16 @@
 
 """Proof that a host holds the private key it wants to record: a challenge by the controller, an HMAC as the answer.
 
-The controller keeps a secret Z that only the key's holder can compute (docs/formats.md, "Possession challenge"), and the host
-answers with HMAC-SHA-256(Z, C), where C names this protocol, the key and the nonce.
+The controller keeps a secret Z that only the key's holder can compute (docs/formats.md, last section), and the
+host answers with HMAC-SHA-256(Z, C), where C names this protocol, the key and the nonce.
 
 Why this makes the host nobody's decryption oracle, although the controller chooses what it works on:
 
-- RSA: the OAEP label is C. A ciphertext that was made for anything else (S/MIME, CMS, a share) has another label and does
-  not decrypt here, so the host never works on another message's content. What decrypts must be exactly 32 bytes.
-- Elliptic curves: the host shows an HMAC under the shared secret, never the secret. Somebody else's ephemeral key put in
-  here gives a pseudo-random answer under a secret that its sender does not know; it opens nothing. Points that are not on
-  the curve, and X25519/X448 points of small order, are refused by the library.
+- RSA: the OAEP label is C. A ciphertext that was made for anything else (S/MIME, CMS, a share) has another label and
+  does not decrypt here, so the host never works on another message's content. What decrypts must be exactly 32 bytes.
+- Elliptic curves: the host shows an HMAC under the shared secret, never the secret. Somebody else's ephemeral key put
+  in here gives a pseudo-random answer under a secret that its sender does not know; it opens nothing. Points that are
+  not on the curve, and X25519/X448 points of small order, are refused by the library.
 - Every wrong challenge ends in the same PossessionNotProven, whatever was wrong with it.
 
 This would break if the answer ever held Z itself or bits of it, or if C were left out of label and HMAC.
@@ -54,8 +54,8 @@ def make_challenge(public_key: bytes, key_id: str) -> tuple[dict, str]:
         key_id: what it is to be recorded as.
 
     Returns:
-        The challenge (JSON: ``{"nonce", "ciphertext"}`` or ``{"nonce", "ephemeral_key"}``) for the host, and the expected
-        answer in hex, which stays with the controller.
+        The challenge (JSON: ``{"nonce", "ciphertext"}`` or ``{"nonce", "ephemeral_key"}``) for the host, and the
+        expected answer in hex, which stays with the controller.
 
     Raises:
         PossessionNotProven: when the public key does not have that key ID, or cannot be encrypted to or agreed with.
@@ -141,7 +141,7 @@ def _agree_with(private_key: object, key_id: str, challenge: dict) -> bytes:
 
 
 def _agree(private_key: object, public_key: object) -> bytes:
-    """The raw shared secret. cryptography refuses results of zero (X25519 and X448 points of small order, ValueError)."""
+    """The raw shared secret. cryptography refuses a result of zero (X25519, X448 points of small order: ValueError)."""
     if _kind(private_key.public_key()) != _kind(public_key):
         raise FormatError("challenge: the ephemeral key is of another type or curve")
     if isinstance(private_key, ec.EllipticCurvePrivateKey):

@@ -6,7 +6,7 @@
 
 1. The message is taken apart and built again from its parts; it must be the same bytes. So no other cipher, no shorter
    tag, no attribute, no second recipient in a share and no second encoding of anything is ever worked on.
-2. The recipient must be the one that the caller names: a message is not tried with a key that it does not say it is for.
+2. The recipient must be the one that the caller names: a message is never tried with a key that it is not for.
 3. A content key that does not unwrap (RSA-OAEP or AES key wrap) is replaced by a random one, so that every kind of
    tampering ends in the same place, at the tag, with the same OpenError: a caller who reports it is no oracle
    (compare RFC 3218 section 2.3.2).
@@ -24,7 +24,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OpenError,
     note_missing_library,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_parts, der
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_parts
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -98,40 +99,39 @@ def kek_ids(message: bytes) -> tuple[str, ...]:
 
 def _take_apart(message: bytes) -> _Envelope:
     try:
-        _kind, explicit = der.fields(der.fields(message, der.SEQUENCE)[0], der.OID, 0xA0)
-        envelope = der.fields(explicit, der.SEQUENCE)[0]
-        # Only these four: authAttrs would be a 0xA1, unauthAttrs a 0xA2, originatorInfo a 0xA0.
-        _version, infos, content, tag = der.fields(envelope, der.INTEGER, der.SET, der.SEQUENCE, der.OCTET_STRING)
-        _type, cipher, ciphertext = der.fields(content, der.OID, der.SEQUENCE, 0x80)
-        _oid, parameters = der.fields(cipher, der.OID, der.SEQUENCE)
-        nonce, _size = der.fields(parameters, der.OCTET_STRING, der.INTEGER)
-        recipients = tuple(whole for _tag, _content, whole in der.elements(infos))
+        _kind, explicit = cms_parts.fields(der.read(message).expect(der.SEQUENCE), der.OID, 0xA0)
+        (envelope,) = cms_parts.fields(explicit, der.SEQUENCE)
+        # Only these four: originatorInfo would be a 0xA0, authAttrs a 0xA1, unauthAttrs a 0xA2.
+        _version, infos, content, tag = cms_parts.fields(envelope, der.INTEGER, der.SET, der.SEQUENCE, der.OCTET_STRING)
+        _type, cipher, ciphertext = cms_parts.fields(content, der.OID, der.SEQUENCE, 0x80)
+        _oid, parameters = cms_parts.fields(cipher, der.OID, der.SEQUENCE)
+        nonce, _size = cms_parts.fields(parameters, der.OCTET_STRING, der.INTEGER)
+        recipients = tuple(info.whole for info in infos.children())
     except FormatError as error:
         raise _other_form() from error
-    if len(nonce) != cms_parts.NONCE_SIZE or len(tag) != cms_parts.TAG_SIZE or not recipients:
+    if len(nonce.body) != cms_parts.NONCE_SIZE or len(tag.body) != cms_parts.TAG_SIZE or not recipients:
         raise _other_form()
-    if cms_parts.message(list(recipients), nonce, ciphertext, tag) != message:
+    if cms_parts.message(list(recipients), nonce.body, ciphertext.body, tag.body) != message:
         raise _other_form()
-    return _Envelope(recipients, nonce, ciphertext, tag)
+    return _Envelope(recipients, nonce.body, ciphertext.body, tag.body)
 
 
 def _kek_parts(info: bytes) -> tuple[str, bytes]:
     try:
-        content = der.fields(info, 0xA2)[0]
-        _version, name, _method, wrapped = der.fields(
-            content, der.INTEGER, der.SEQUENCE, der.SEQUENCE, der.OCTET_STRING
+        _version, name, _method, wrapped = cms_parts.fields(
+            der.read(info).expect(0xA2), der.INTEGER, der.SEQUENCE, der.SEQUENCE, der.OCTET_STRING
         )
-        kek_id = der.fields(name, der.OCTET_STRING)[0]
+        (kek_id,) = cms_parts.fields(name, der.OCTET_STRING)
     except FormatError as error:
         raise _other_form() from error
-    if len(kek_id) != cms_parts.KEK_ID_SIZE or cms_parts.kek_recipient(kek_id, wrapped) != info:
+    if len(kek_id.body) != cms_parts.KEK_ID_SIZE or cms_parts.kek_recipient(kek_id.body, wrapped.body) != info:
         raise _other_form()
-    return kek_id.hex(), wrapped
+    return kek_id.body.hex(), wrapped.body
 
 
 def _other_form() -> OpenError:
     return OpenError(
-        "the sealed message does not have the one accepted form (AES-256-GCM, 16-byte tag, no attributes; docs/formats.md)"
+        "the sealed message does not have the one accepted form: AES-256-GCM, 16-byte tag, no attributes, DER"
     )
 
 
@@ -146,13 +146,12 @@ def _recipient(data: bytes, private_key: object) -> cms_parts.Recipient:
     return to
 
 
-# --- the content key ---------------------------------------------------------------------------------------------------
+# --- the content key -------------------------------------------------------------------------------------------------
 
 
 def _open_transport(info: bytes, private_key: object, to: cms_parts.Recipient) -> bytes:
     try:
-        content = der.fields(info, der.SEQUENCE)[0]
-        encrypted = der.elements(content)[-1][1]
+        encrypted = der.read_sequence(info)[-1].body
     except (FormatError, IndexError) as error:
         raise _other_form() from error
     accepted = [cms_parts.transport_recipient(to, encrypted, form) for form in cms_parts.OAEP_ALGORITHMS]
@@ -167,14 +166,13 @@ def _open_transport(info: bytes, private_key: object, to: cms_parts.Recipient) -
 
 def _open_agreement(info: bytes, private_key: object, to: cms_parts.Recipient) -> bytes:
     try:
-        _version, explicit, _method, keys = der.fields(
-            der.fields(info, 0xA1)[0], der.INTEGER, 0xA0, der.SEQUENCE, der.SEQUENCE
+        _version, explicit, _method, keys = cms_parts.fields(
+            der.read(info).expect(0xA1), der.INTEGER, 0xA0, der.SEQUENCE, der.SEQUENCE
         )
-        _algorithm, bits = der.fields(der.fields(explicit, 0xA1)[0], der.SEQUENCE, der.BIT_STRING)
-        wrapped = der.elements(der.fields(keys, der.SEQUENCE)[0])[-1][1]
+        _algorithm, bits = cms_parts.fields(explicit.children()[0], der.SEQUENCE, der.BIT_STRING)
+        point, wrapped = bits.bits(), keys.children()[0].children()[-1].body
     except (FormatError, IndexError) as error:
         raise _other_form() from error
-    point = bits[1:]
     accepted = [cms_parts.agreement_recipient(to, point, wrapped, a) for a in cms_parts.ORIGINATOR_ALGORITHMS]
     if info not in accepted:
         raise _not_for(to)

@@ -5,8 +5,8 @@
 """What writer and reader of sealed messages share: the structures of docs/formats.md, built from their variable parts.
 
 A message is CMS AuthEnvelopedData (RFC 5083) with AES-256-GCM (RFC 5084), and nothing here can express another cipher,
-another tag length or an attribute. The reader (cms_open) takes a message apart, builds it again with these functions and
-compares. Nothing here opens anything: ordinary hosts load this file with cms_seal.
+another tag length or an attribute. The reader (cms_open) takes a message apart, builds it again with these functions
+and compares. Nothing here opens anything: ordinary hosts load this file with cms_seal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, note_missing_library
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import der
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
 
 try:
     from cryptography import x509
@@ -33,29 +33,50 @@ KEK_ID_SIZE = 16
 MINIMUM_RSA_BITS = 2048
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
-_AUTH_ENVELOPED_DATA = bytes.fromhex("060b2a864886f70d0109100117")  # 1.2.840.113549.1.9.16.1.23
-_DATA = bytes.fromhex("06092a864886f70d010701")  # 1.2.840.113549.1.7.1
-_AES256_GCM = bytes.fromhex("060960864801650304012e")  # 2.16.840.1.101.3.4.1.46
-_AES256_WRAP = bytes.fromhex("060960864801650304012d")  # 2.16.840.1.101.3.4.1.45
-_OAEP = bytes.fromhex("06092a864886f70d010107")  # 1.2.840.113549.1.1.7
-_MGF1 = bytes.fromhex("06092a864886f70d010108")  # 1.2.840.113549.1.1.8
-_SHA256 = bytes.fromhex("0609608648016503040201")  # 2.16.840.1.101.3.4.2.1
-_EC_PUBLIC_KEY = bytes.fromhex("06072a8648ce3d0201")  # 1.2.840.10045.2.1
-_ECDH_SHA256_KDF = bytes.fromhex("06062b8104010b01")  # 1.3.132.1.11.1
 
-_NULL = der.tlv(der.NULL)
-_WRAP_ALGORITHM = der.sequence(_AES256_WRAP)
+def _sequence(*parts: bytes) -> bytes:
+    return der.write(der.SEQUENCE, *parts)
+
+
+def _octets(data: bytes) -> bytes:
+    return der.write(der.OCTET_STRING, data)
+
+
+def fields(element: der.Element, *tags: int) -> list[der.Element]:
+    """The children of an element, which must have exactly these tags in this order.
+
+    Raises:
+        FormatError: when they differ.
+    """
+    found = element.children()
+    if [child.tag for child in found] != list(tags):
+        raise FormatError("DER: other elements than expected")
+    return found
+
+
+_AUTH_ENVELOPED_DATA = der.oid("1.2.840.113549.1.9.16.1.23")
+_DATA = der.oid("1.2.840.113549.1.7.1")
+_AES256_GCM = der.oid("2.16.840.1.101.3.4.1.46")
+_AES256_WRAP = der.oid("2.16.840.1.101.3.4.1.45")
+_OAEP = der.oid("1.2.840.113549.1.1.7")
+_MGF1 = der.oid("1.2.840.113549.1.1.8")
+_SHA256 = der.oid("2.16.840.1.101.3.4.2.1")
+_EC_PUBLIC_KEY = der.oid("1.2.840.10045.2.1")
+_ECDH_SHA256_KDF = der.oid("1.3.132.1.11.1")
+
+_NULL = der.write(der.NULL)
+_WRAP_ALGORITHM = _sequence(_AES256_WRAP)
 
 
 def _oaep_algorithm(*hash_parameters: bytes) -> bytes:
-    sha256 = der.sequence(_SHA256, *hash_parameters)
-    return der.sequence(_OAEP, der.sequence(der.tlv(0xA0, sha256), der.tlv(0xA1, der.sequence(_MGF1, sha256))))
+    sha256 = _sequence(_SHA256, *hash_parameters)
+    return _sequence(_OAEP, _sequence(der.write(0xA0, sha256), der.write(0xA1, _sequence(_MGF1, sha256))))
 
 
 #: Written: parameters of SHA-256 and of id-ecPublicKey absent, as OpenSSL does. NULL means the same (RFC 4055 section
 #: 2.1, RFC 5753 section 7.1.2) and is read too.
 OAEP_ALGORITHMS = (_oaep_algorithm(), _oaep_algorithm(_NULL))
-ORIGINATOR_ALGORITHMS = (der.sequence(_EC_PUBLIC_KEY), der.sequence(_EC_PUBLIC_KEY, _NULL))
+ORIGINATOR_ALGORITHMS = (_sequence(_EC_PUBLIC_KEY), _sequence(_EC_PUBLIC_KEY, _NULL))
 
 
 @dataclass(frozen=True)
@@ -86,8 +107,7 @@ def recipient(data: bytes) -> Recipient:
     Raises:
         FormatError: when it is neither, or its key cannot be sealed to.
     """
-    kinds = [tag for tag, _content, _whole in der.elements(der.fields(data, der.SEQUENCE)[0])]
-    if kinds == [der.SEQUENCE, der.BIT_STRING]:
+    if [child.tag for child in der.read_sequence(data)] == [der.SEQUENCE, der.BIT_STRING]:
         return key_recipient(data)
     return certificate_recipient(data)
 
@@ -98,13 +118,13 @@ def certificate_parts(certificate: bytes) -> tuple[bytes, bytes, bytes]:
     Raises:
         FormatError: when it is no certificate.
     """
-    parts = der.elements(der.fields(certificate, der.SEQUENCE)[0])
-    found = der.elements(parts[0][1]) if parts else []
-    if found and found[0][0] == 0xA0:  # version; absent in version 1
+    parts = der.read_sequence(certificate)
+    found = parts[0].children() if parts else []
+    if found and found[0].tag == 0xA0:  # version; absent in version 1
         found = found[1:]
-    if [tag for tag, _content, _whole in found[:6]] != [der.INTEGER, *[der.SEQUENCE] * 5]:
+    if [child.tag for child in found[:6]] != [der.INTEGER, *[der.SEQUENCE] * 5]:
         raise FormatError("not a certificate")
-    serial, _signature, issuer, _validity, _subject, spki = (whole for _tag, _content, whole in found[:6])
+    serial, _signature, issuer, _validity, _subject, spki = (child.whole for child in found[:6])
     return issuer, serial, spki
 
 
@@ -114,7 +134,7 @@ def certificate_recipient(data: bytes) -> Recipient:
         public_key = x509.load_der_x509_certificate(data).public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise FormatError("the recipient's certificate cannot be read") from error
-    identifier = der.sequence(issuer, serial)
+    identifier = _sequence(issuer, serial)
     return Recipient(public_key, _checked(public_key, written), 0, identifier, identifier)
 
 
@@ -125,7 +145,7 @@ def key_recipient(data: bytes) -> Recipient:
         raise FormatError("the recipient's public key cannot be read") from error
     spki = _checked(public_key, data)
     name = bytes.fromhex(canonical.digest(spki))
-    return Recipient(public_key, spki, 2, der.tlv(0x80, name), der.tlv(0xA0, der.octets(name)))
+    return Recipient(public_key, spki, 2, der.write(0x80, name), der.write(0xA0, _octets(name)))
 
 
 def _checked(public_key: object, written: bytes) -> bytes:
@@ -146,32 +166,28 @@ def _checked(public_key: object, written: bytes) -> bytes:
 
 def message(recipients: list[bytes], nonce: bytes, ciphertext: bytes, tag: bytes) -> bytes:
     """DER ContentInfo. The RecipientInfos are a SET OF, so DER sorts them by their encoding."""
-    cipher = der.sequence(_AES256_GCM, der.sequence(der.octets(nonce), der.small(TAG_SIZE)))
-    content = der.sequence(_DATA, cipher, der.tlv(0x80, ciphertext))
-    envelope = der.sequence(der.small(0), der.tlv(der.SET, *sorted(recipients)), content, der.octets(tag))
-    return der.sequence(_AUTH_ENVELOPED_DATA, der.tlv(0xA0, envelope))
+    cipher = _sequence(_AES256_GCM, _sequence(_octets(nonce), der.write_integer(TAG_SIZE)))
+    content = _sequence(_DATA, cipher, der.write(0x80, ciphertext))
+    envelope = _sequence(der.write_integer(0), der.write(der.SET, *sorted(recipients)), content, _octets(tag))
+    return _sequence(_AUTH_ENVELOPED_DATA, der.write(0xA0, envelope))
 
 
 def kek_recipient(kek_id: bytes, wrapped: bytes) -> bytes:
     """KEKRecipientInfo (RFC 5652 section 6.2.3), an alternative with the tag [2]."""
-    return der.tlv(0xA2, der.small(4), der.sequence(der.octets(kek_id)), _WRAP_ALGORITHM, der.octets(wrapped))
+    return der.write(0xA2, der.write_integer(4), _sequence(_octets(kek_id)), _WRAP_ALGORITHM, _octets(wrapped))
 
 
 def transport_recipient(to: Recipient, encrypted: bytes, algorithm: bytes) -> bytes:
     """KeyTransRecipientInfo (RFC 5652 section 6.2.1); ``algorithm`` is one of OAEP_ALGORITHMS."""
-    return der.sequence(der.small(to.transport_version), to.transport_id, algorithm, der.octets(encrypted))
+    return _sequence(der.write_integer(to.transport_version), to.transport_id, algorithm, _octets(encrypted))
 
 
 def agreement_recipient(to: Recipient, point: bytes, wrapped: bytes, algorithm: bytes) -> bytes:
     """KeyAgreeRecipientInfo (RFC 5753 section 3.1) with the tag [1]; ``algorithm`` is one of ORIGINATOR_ALGORITHMS."""
-    originator = der.tlv(0xA0, der.tlv(0xA1, algorithm, _bits(point)))
-    method = der.sequence(_ECDH_SHA256_KDF, _WRAP_ALGORITHM)
-    keys = der.sequence(der.sequence(to.agreement_id, der.octets(wrapped)))
-    return der.tlv(0xA1, der.small(3), originator, method, keys)
-
-
-def _bits(data: bytes) -> bytes:
-    return der.tlv(der.BIT_STRING, b"\x00", data)
+    originator = der.write(0xA0, der.write(0xA1, algorithm, der.write_bits(point)))
+    method = _sequence(_ECDH_SHA256_KDF, _WRAP_ALGORITHM)
+    keys = _sequence(_sequence(to.agreement_id, _octets(wrapped)))
+    return der.write(0xA1, der.write_integer(3), originator, method, keys)
 
 
 def oaep() -> object:
@@ -181,7 +197,7 @@ def oaep() -> object:
 
 def wrapping_key(shared_secret: bytes) -> bytes:
     """The AES-256 wrapping key of a key agreement: X9.63 KDF over ECC-CMS-SharedInfo (RFC 5753 section 7.2)."""
-    info = der.sequence(_WRAP_ALGORITHM, der.tlv(0xA2, der.octets((KEY_SIZE * 8).to_bytes(4, "big"))))
+    info = _sequence(_WRAP_ALGORITHM, der.write(0xA2, _octets((KEY_SIZE * 8).to_bytes(4, "big"))))
     return X963KDF(algorithm=hashes.SHA256(), length=KEY_SIZE, sharedinfo=info).derive(shared_secret)
 
 

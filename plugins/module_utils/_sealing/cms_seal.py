@@ -32,7 +32,7 @@ def seal_with_keks(content: bytes, keks: list[tuple[str, bytes]]) -> bytes:
             identifier.
 
     Raises:
-        FormatError: when there is no KEK, a size is wrong, or two identifiers are equal (OpenSSL would then try one only).
+        FormatError: when there is no KEK, a size is wrong, or two identifiers are equal (OpenSSL would try one only).
     """
     names = [bytes.fromhex(kek_id) for kek_id, _kek in keks]
     if not keks or len(set(names)) != len(names):

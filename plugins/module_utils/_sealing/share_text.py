@@ -38,14 +38,9 @@ def check_name(text: object, what: str) -> None:
         )
 
 
-def digest_of(values: tuple[str, ...]) -> str:
-    """SHA-256 hex of a share's value lines: its public name. The values are 256 random bits, so it tells nothing of them."""
+def values_digest(values: tuple[str, ...]) -> str:
+    """SHA-256 hex of a share's value lines: its public name. They hold 256 random bits, so it tells nothing of them."""
     return canonical.digest("\n".join(values).encode("ascii"))
-
-
-def place_of(share: Share) -> int | None:
-    """The agent's place in its group, counted from 1, as the values say it; None for m = 1, where all values are equal."""
-    return None if share.threshold == 1 else int(share.values[0].split("-")[0])
 
 
 def dump(share: Share) -> bytes:
@@ -59,7 +54,7 @@ def dump(share: Share) -> bytes:
 
 
 def parse(data: bytes) -> Share:
-    """The share of a text. Whether its values have the digest that it names is not said: see open_key.check_share.
+    """The share of a text. Whether its values have the digest that it names is said elsewhere (open_key).
 
     Raises:
         UnknownVersion: when the first line is another version.

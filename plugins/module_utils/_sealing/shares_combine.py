@@ -5,7 +5,7 @@
 """Put shares together to a key-encryption key. Only agents' quorums get here; hosts that archive never load this file.
 
 Shamir's scheme has no check of its own: m shares always give *a* value. That it is the right one is said before by
-the digests (open_key.check_share) and after by the authenticated encryption (cms_open).
+the digests (open_key) and after by the authenticated encryption (cms_open).
 """
 
 from __future__ import annotations

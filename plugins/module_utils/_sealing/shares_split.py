@@ -5,7 +5,7 @@
 """Split a key-encryption key among the agents of one group.
 
 Shamir's scheme over GF(2^128), on the KEK's two halves separately, in the variant of the program ``ssss`` without
-diffusion: so ``ssss-combine -x -D`` puts the lines together without this software. Each half gets random polynomials of its own.
+diffusion: so ``ssss-combine -x -D`` puts the lines together without this software. Each half gets its own polynomial.
 For m = 1 there is nothing to split: every agent gets the KEK, and Cryptodome is not needed.
 """
 
