@@ -1,0 +1,57 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The signing register: every key that was made to sign. What stands in it is never archived.
+
+Registering is write first; the archive looks second (and once more after its record), so that whichever comes later
+sees the other. Entries are never removed, and any object under a key's name counts, readable or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
+
+VERSION = "keyops-signing-key/1"
+SIGNING_USAGES = ("signature", "certificate_signing", "authentication")
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """One entry; the members are those of the format (docs/formats.md, ``signing/<key ID>``)."""
+
+    key_id: str
+    usage: str
+    algorithm: str
+    host: str
+    place: str
+    created: str
+
+
+def register(vault: Vault, entries: Iterable[SigningKey]) -> frozenset[str]:
+    """Register keys; returns the key IDs that were new. An earlier entry stays as it is.
+
+    Raises:
+        FormatError: when an entry is not of the format; nothing was registered.
+    """
+    objects = {paths.signing_key(entry.key_id): _dump(entry) for entry in entries}
+    return frozenset(path.split("/")[1] for path in vault.create(objects))
+
+
+def registered(vault: Vault, key_ids: Iterable[str]) -> frozenset[str]:
+    """Those of ``key_ids`` that were made to sign."""
+    return frozenset(path.split("/")[1] for path in vault.exists(paths.signing_key(key_id) for key_id in key_ids))
+
+
+def _dump(entry: SigningKey) -> bytes:
+    check_digest(entry.key_id)
+    times.parse(entry.created)
+    if entry.usage not in SIGNING_USAGES:
+        raise FormatError(f"the signing register takes signing usages only, not {entry.usage}")
+    return canonical.dumps({"format": VERSION, **asdict(entry)})
