@@ -25,6 +25,7 @@ import hashlib
 import hmac
 import os
 import re
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
@@ -74,7 +75,7 @@ def make_challenge(public_key: bytes, key_id: str) -> tuple[dict, str]:
     return {"nonce": nonce, **challenge}, _answer(secret, key_id, nonce)
 
 
-def answer_challenge(private_key: object, key_id: str, challenge: dict) -> str:
+def answer_challenge(private_key: Any, key_id: str, challenge: dict) -> str:
     """The host's answer in hex.
 
     Args:
@@ -116,18 +117,18 @@ def _answer(secret: bytes, key_id: str, nonce: str) -> str:
     return hmac.new(secret, _context(key_id, nonce), hashlib.sha256).hexdigest()
 
 
-def _oaep(key_id: str, nonce: str) -> object:
+def _oaep(key_id: str, nonce: str) -> Any:
     return padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=_context(key_id, nonce))
 
 
-def _encrypt(public_key: object, secret: bytes, key_id: str, nonce: str) -> bytes:
+def _encrypt(public_key: Any, secret: bytes, key_id: str, nonce: str) -> bytes:
     try:
         return public_key.encrypt(secret, _oaep(key_id, nonce))
     except ValueError as error:
         raise PossessionNotProven(f"key {key_id}: the RSA key is too small for a possession challenge") from error
 
 
-def _decrypt(private_key: object, key_id: str, challenge: dict) -> bytes:
+def _decrypt(private_key: Any, key_id: str, challenge: dict) -> bytes:
     ciphertext = canonical.decode(challenge["ciphertext"])
     secret = private_key.decrypt(ciphertext, _oaep(key_id, challenge["nonce"]))
     if len(secret) != _SECRET_SIZE:
@@ -135,12 +136,12 @@ def _decrypt(private_key: object, key_id: str, challenge: dict) -> bytes:
     return secret
 
 
-def _agree_with(private_key: object, key_id: str, challenge: dict) -> bytes:
+def _agree_with(private_key: Any, key_id: str, challenge: dict) -> bytes:
     ephemeral = _load(canonical.decode(challenge["ephemeral_key"]), key_id)
     return _agree(private_key, ephemeral)
 
 
-def _agree(private_key: object, public_key: object) -> bytes:
+def _agree(private_key: Any, public_key: Any) -> bytes:
     """The raw shared secret. cryptography refuses a result of zero (X25519, X448 points of small order: ValueError)."""
     if _kind(private_key.public_key()) != _kind(public_key):
         raise FormatError("challenge: the ephemeral key is of another type or curve")
@@ -149,7 +150,7 @@ def _agree(private_key: object, public_key: object) -> bytes:
     return private_key.exchange(public_key)
 
 
-def _kind(public_key: object) -> str:
+def _kind(public_key: Any) -> str:
     """Curve of a key that can agree on a secret.
 
     Raises:
@@ -164,7 +165,7 @@ def _kind(public_key: object) -> str:
     raise FormatError("challenge: this type of key does not agree on secrets")
 
 
-def _ephemeral_for(key: object, key_id: str) -> object:
+def _ephemeral_for(key: Any, key_id: str) -> Any:
     try:
         kind = _kind(key)
     except FormatError as error:
@@ -177,12 +178,12 @@ def _ephemeral_for(key: object, key_id: str) -> object:
     return x448.X448PrivateKey.generate() if kind == "x448" else ec.generate_private_key(key.curve)
 
 
-def _load(public_key: bytes, key_id: str) -> object:
+def _load(public_key: bytes, key_id: str) -> Any:
     try:
         return serialization.load_der_public_key(public_key)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise PossessionNotProven(f"key {key_id}: the public key cannot be read") from error
 
 
-def _spki(public_key: object) -> bytes:
+def _spki(public_key: Any) -> bytes:
     return public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
@@ -96,7 +97,7 @@ def check_signs(certificate: bytes, option: str) -> None:
         )
 
 
-def _key_usage(certificate: bytes, option: str) -> object:
+def _key_usage(certificate: bytes, option: str) -> Any:
     try:
         return x509.load_der_x509_certificate(certificate).extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
@@ -105,7 +106,7 @@ def _key_usage(certificate: bytes, option: str) -> object:
         raise OptionError(f"{option}: its extensions cannot be read; let its issuer make a correct one") from error
 
 
-def _moment(certificate: object, name: str) -> datetime.datetime:
+def _moment(certificate: Any, name: str) -> datetime.datetime:
     """cryptography 42 and later have aware times; the naive ones before are UTC, and asking for them warns there."""
     if hasattr(certificate, f"{name}_utc"):
         return getattr(certificate, f"{name}_utc")

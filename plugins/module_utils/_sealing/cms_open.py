@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
@@ -66,7 +67,7 @@ def open_with_kek(message: bytes, kek_id: str, kek: bytes) -> bytes:
     return _decrypt(envelope, _unwrap(kek, wrapped))
 
 
-def open_with_key(message: bytes, private_key: object, recipient: bytes) -> bytes:
+def open_with_key(message: bytes, private_key: Any, recipient: bytes) -> bytes:
     """The content of a message to one agent or one-time key.
 
     Args:
@@ -135,7 +136,7 @@ def _other_form() -> OpenError:
     )
 
 
-def _recipient(data: bytes, private_key: object) -> cms_parts.Recipient:
+def _recipient(data: bytes, private_key: Any) -> cms_parts.Recipient:
     try:
         to = cms_parts.recipient(data)
     except FormatError as error:
@@ -149,7 +150,7 @@ def _recipient(data: bytes, private_key: object) -> cms_parts.Recipient:
 # --- the content key -------------------------------------------------------------------------------------------------
 
 
-def _open_transport(info: bytes, private_key: object, to: cms_parts.Recipient) -> bytes:
+def _open_transport(info: bytes, private_key: Any, to: cms_parts.Recipient) -> bytes:
     try:
         encrypted = der.read_sequence(info)[-1].body
     except (FormatError, IndexError) as error:
@@ -164,7 +165,7 @@ def _open_transport(info: bytes, private_key: object, to: cms_parts.Recipient) -
     return _key_or_random(key)
 
 
-def _open_agreement(info: bytes, private_key: object, to: cms_parts.Recipient) -> bytes:
+def _open_agreement(info: bytes, private_key: Any, to: cms_parts.Recipient) -> bytes:
     try:
         _version, explicit, _method, keys = cms_parts.fields(
             der.read(info).expect(0xA1), der.INTEGER, 0xA0, der.SEQUENCE, der.SEQUENCE
@@ -179,7 +180,7 @@ def _open_agreement(info: bytes, private_key: object, to: cms_parts.Recipient) -
     return _unwrap(cms_parts.wrapping_key(_shared_secret(point, private_key, to)), wrapped)
 
 
-def _shared_secret(point: bytes, private_key: object, to: cms_parts.Recipient) -> bytes:
+def _shared_secret(point: bytes, private_key: Any, to: cms_parts.Recipient) -> bytes:
     try:
         # Refuses points that are not on the curve, or the answers would tell of the private key.
         ephemeral = ec.EllipticCurvePublicKey.from_encoded_point(to.public_key.curve, point)

@@ -12,6 +12,7 @@ and compares. Nothing here opens anything: ordinary hosts load this file with cm
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, note_missing_library
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
@@ -90,7 +91,7 @@ class Recipient:
         transport_id, agreement_id: DER of the recipient identifier in a KeyTransRecipientInfo, KeyAgreeRecipientInfo.
     """
 
-    public_key: object
+    public_key: Any
     spki: bytes = field(repr=False)
     transport_version: int
     transport_id: bytes = field(repr=False)
@@ -148,7 +149,7 @@ def key_recipient(data: bytes) -> Recipient:
     return Recipient(public_key, spki, 2, der.write(0x80, name), der.write(0xA0, _octets(name)))
 
 
-def _checked(public_key: object, written: bytes) -> bytes:
+def _checked(public_key: Any, written: bytes) -> bytes:
     """The normal SubjectPublicKeyInfo of a key that can be sealed to; ``written`` is how it stood in the input."""
     if isinstance(public_key, rsa.RSAPublicKey):
         fits = public_key.key_size >= MINIMUM_RSA_BITS
@@ -190,7 +191,7 @@ def agreement_recipient(to: Recipient, point: bytes, wrapped: bytes, algorithm: 
     return der.write(0xA1, der.write_integer(3), originator, method, keys)
 
 
-def oaep() -> object:
+def oaep() -> Any:
     """RSAES-OAEP with SHA-256, MGF1 with SHA-256 and no label."""
     return padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
 
@@ -201,6 +202,6 @@ def wrapping_key(shared_secret: bytes) -> bytes:
     return X963KDF(algorithm=hashes.SHA256(), length=KEY_SIZE, sharedinfo=info).derive(shared_secret)
 
 
-def point_of(public_key: object) -> bytes:
+def point_of(public_key: Any) -> bytes:
     """The uncompressed point of an EC public key."""
     return public_key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)

@@ -134,7 +134,7 @@ def _check(share: Share) -> None:
 
 def _check_values(share: Share) -> None:
     if share.threshold == 1:
-        fits = len(share.values) == 1 and _DIGEST.fullmatch(share.values[0])
+        fits = len(share.values) == 1 and bool(_DIGEST.fullmatch(share.values[0]))
     else:
         found = [_SHAMIR_VALUE.fullmatch(value) for value in share.values]
         places = {int(match.group(1)) for match in found if match}
