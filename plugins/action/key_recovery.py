@@ -1,0 +1,22 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller half of key_recovery."""
+
+from __future__ import annotations
+
+from ansible_collections.keyops.lifecycle.plugins.modules.key_recovery import ARGUMENT_SPEC
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.recovering import recover
+
+
+class ActionModule(LifecycleAction):
+    """Recover; the process is in plugin_utils/process/recovering.py."""
+
+    argument_spec = ARGUMENT_SPEC
+    vault_required = True
+
+    def process(self, task: ControllerTask) -> dict:
+        """Recover."""
+        return recover(task)

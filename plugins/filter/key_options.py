@@ -1,0 +1,54 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""key_options: the part of a list like keyops_keys that one module takes."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.usages import NONSIGNING
+from ansible_collections.keyops.lifecycle.plugins.modules import csr, key_archive, private_key
+
+_MODULES = {"private_key": private_key, "key_archive": key_archive, "csr": csr}
+
+
+def key_options(keys: list[dict], module: str) -> list[dict]:
+    """The items of ``keys`` that concern a module, each with only the options that it takes.
+
+    Raises:
+        AnsibleFilterError: for another module, items that are no dictionaries, or members that no module takes.
+    """
+    if module not in _MODULES:
+        raise AnsibleFilterError(f"key_options: one of {', '.join(_MODULES)} was expected, not {module!r}")
+    known = {"archive", "request"}.union(*(_options(name) for name in _MODULES))
+    picked = []
+    for item in keys:
+        unknown = sorted(set(item) - known)
+        if unknown:
+            raise AnsibleFilterError(f"keyops_keys: no module takes {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        if _concerns(item, module):
+            merged = {**item, **item["request"]} if module == "csr" else item
+            picked.append({name: value for name, value in merged.items() if name in _options(module)})
+    return picked
+
+
+def _options(module: str) -> set[str]:
+    return set(_MODULES[module].ARGUMENT_SPEC["keys"]["options"])
+
+
+def _concerns(item: dict, module: str) -> bool:
+    if item.get("state", "present") == "absent":
+        return module == "private_key"
+    if module == "key_archive":
+        return item.get("usage") in NONSIGNING and bool(item.get("archive", True))
+    return module == "private_key" or "request" in item
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict:
+        """Name to function."""
+        return {"key_options": key_options}

@@ -1,0 +1,137 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Approve a request: on the agent's own machine, with the agent's own keys.
+
+The steps, in this order; each raises and nothing is signed:
+
+1. The request's ID is recomputed from what the vault gave, and must be the one that the agent was told on another way.
+2. The requester's signature over it verifies, and it is within its time.
+3. The request's key owner is the one that the agent expects.
+4. The requester is not this agent.
+5. No requested key is frozen.
+6. For each requested key, each revision: record, request and the agent's own opened share agree; else it is left out.
+7. The share is encrypted to the request's one-time key, and the approval signed for this request, key and agent.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    AgentUnknown,
+    FormatError,
+    FrozenRefused,
+    KeyopsError,
+    RecoveryError,
+    RequestMismatch,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval as approvals
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import release
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+
+
+def run(task: HostTask) -> FlowResult:
+    """See the module's docstring.
+
+    Relay in: ``{"envelope", "head": {"number", "digest"}, "keys": {key ID: {"records": [base64], "shares": {digest: base64},
+    "approvals": {agent ID: [base64]}, "frozen": str | None}}}``; out: ``{"approvals": {key ID: {"agent_id", "envelope"}}}``.
+    """
+    params = task.params
+    keys = release.agent_keys(
+        params["agent"],
+        read_private_key(params["encryption_key"], params["encryption_key_passphrase"], "encryption_key"),
+        read_private_key(params["signing_key"], params["signing_key_passphrase"], "signing_key"),
+    )
+    request = _verified_request(params, task.relay, keys)
+    released = {key_id: _release(key_id, task.relay["keys"].get(key_id), keys, request) for key_id in request.key_ids}
+    signed = {}
+    results = []
+    for key_id, (shares, problems) in released.items():
+        present = _has_approved(task.relay["keys"][key_id], params["request_id"], key_id, keys, shares)
+        if not present:
+            signed[key_id] = {
+                "agent_id": keys.agent_id,
+                "envelope": canonical.encode(_sign(params["request_id"], key_id, keys, shares, task.relay["head"])),
+            }
+        results.append(_row(key_id, keys, shares, problems, changed=not present))
+    extra = {"request_id": params["request_id"], "key_owner": request.key_owner, "reason": request.reason}
+    extra["host"] = request.host
+    return FlowResult(bool(signed), results, relay={"approvals": signed}, extra=extra)
+
+
+def _verified_request(params: dict, relay: dict, keys: release.AgentKeys) -> RecoveryRequest:
+    request = requests.verify(canonical.decode(relay["envelope"]), params["request_id"])  # 1, 2
+    requests.require_open(request, times.now())  # 2
+    if request.key_owner != params["expected_owner"]:  # 3
+        raise RequestMismatch(
+            f"the request is for the keys of {request.key_owner!r}, and expected_owner says {params['expected_owner']!r}"
+        )
+    release.require_other_requester(request, keys)  # 4
+    return request
+
+
+def _release(key_id: str, given: dict | None, keys: release.AgentKeys, request: RecoveryRequest) -> tuple:
+    if given is None or not given["records"]:
+        raise RecoveryError(f"the vault has no record of key {key_id}: it was never archived there")
+    if given["frozen"]:  # 5
+        raise FrozenRefused(f"key {key_id[:16]}... is frozen: {given['frozen']}")
+    records, problems = _records(given["records"], key_id)
+    messages = {digest: canonical.decode(text) for digest, text in given["shares"].items()}
+    released, more = release.release_all(records, messages, keys, request)  # 6
+    problems += more
+    if not released:
+        raise _worst(problems, key_id)
+    return released, problems
+
+
+def _records(texts: list[str], key_id: str) -> tuple[list[record.Record], list[KeyopsError]]:
+    records, problems = [], []
+    for text in texts:
+        try:
+            parsed = record.parse(canonical.decode(text))
+            if parsed.key_id != key_id:
+                raise FormatError(f"a record of key {parsed.key_id[:16]}... stands among those of {key_id[:16]}...")
+            records.append(parsed)
+        except FormatError as error:
+            problems.append(error)
+    return records, problems
+
+
+def _worst(problems: list[KeyopsError], key_id: str) -> KeyopsError:
+    """The error to report: that the agent is not named only if nothing worse was found."""
+    graver = [error for error in problems if not isinstance(error, AgentUnknown)]
+    told = "; ".join(str(error) for error in problems)
+    return type((graver or problems)[-1])(f"no share of key {key_id[:16]}... can be released: {told}")
+
+
+def _has_approved(given: dict, request_id: str, key_id: str, keys: release.AgentKeys, shares: list) -> bool:
+    """Whether this agent's newest approval in the vault verifies and releases the same shares already."""
+    wanted = sorted((share.group, share.sealed_key) for share in shares)
+    for text in given["approvals"].get(keys.agent_id, [])[-1:]:
+        try:
+            envelope = canonical.decode(text)
+            there = approvals.verify_own(envelope, keys.signing_key, request_id, key_id, keys.agent_id)
+        except (FormatError, RecoveryError):
+            return False  # something else stands there, and the next number mends it
+        return sorted((share.group, share.sealed_key) for share in there.shares) == wanted
+    return False
+
+
+def _sign(request_id: str, key_id: str, keys: release.AgentKeys, shares: list, head: dict) -> bytes:
+    approval = approvals.Approval(
+        **{"request_id": request_id, "key_id": key_id, "agent_id": keys.agent_id, "created": times.text(times.now())},
+        **{"log_number": head["number"], "log_digest": head["digest"], "shares": tuple(shares)},
+    )
+    return approvals.sign(approval, keys.signing_key)  # 7
+
+
+def _row(key_id: str, keys: release.AgentKeys, shares: list, problems: list, changed: bool) -> dict:
+    return {
+        **{"key_id": key_id, "agent": keys.name, "agent_id": keys.agent_id, "changed": changed},
+        "groups": sorted({share.group for share in shares}),
+        "problems": [str(error) for error in problems],
+    }

@@ -1,0 +1,174 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Put recovered keys back: on the owner's host, with the one-time key that was made there.
+
+1. A key that is at its place already is left alone; the rest is recovered.
+2. The request is the host's own copy, whose ID must be the one asked for; it must be within its time.
+3. For each key: m approvals of one group verify and its shares open the sealed key to exactly this key ID.
+4. All keys are opened before the first one is written; a file with another key is never overwritten.
+5. The key is written with its usage, and the receipt beside it.
+6. When every key of the request is back, the one-time key is removed; so are those of requests whose time is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    FrozenRefused,
+    KeyExists,
+    OptionError,
+    RequestMismatch,
+    note_missing_library,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Receipt
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import open_requests, quorum
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+
+try:
+    from cryptography.hazmat.primitives import serialization
+except ImportError as error:
+    note_missing_library(error)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One item of ``keys``: which key, where to, and whether it is there already."""
+
+    key_id: str
+    path: str
+    options: dict = field(repr=False)
+    present: bool = False
+
+
+def run(task: HostTask) -> FlowResult:
+    """See the module's docstring.
+
+    Relay in: ``{"head": {"number", "digest"}, "keys": {key ID: {"records": [base64], "sealed": {digest: base64},
+    "approvals": {agent ID: [base64]}, "frozen": str | None}}}``.
+    """
+    state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+    wanted = [_wanted(item) for item in _unique(task.params["keys"])]
+    missing = [item for item in wanted if not item.present]
+    if not missing:
+        return FlowResult(False, [_row(item, None) for item in wanted])
+    opened_request = open_requests.load(state_dir, task.params["request_id"])  # 2
+    _require_answerable(opened_request, missing)
+    opened = {item.key_id: _open(item.key_id, opened_request, task.relay) for item in missing}  # 3, 4
+    if not task.check_mode:
+        _write(missing, opened)  # 5
+        _receipts.write_receipts(state_dir, [_receipt(opened[item.key_id], task.relay["head"]) for item in missing])
+        _close(state_dir, opened_request, {item.key_id for item in wanted})  # 6
+    return FlowResult(True, [_row(item, opened.get(item.key_id)) for item in wanted], diff=_diff(missing))
+
+
+def _unique(items: list[dict]) -> list[dict]:
+    paths = [item["key"] for item in items]
+    if len(set(paths)) != len(paths) or len({item["key_id"] for item in items}) != len(items):
+        raise OptionError("keys: a key ID or a key reference stands there twice")
+    return items
+
+
+def _wanted(item: dict) -> _Wanted:
+    key_id = check_digest(item["key_id"])
+    path = reference.parse(item["key"]).path
+    try:
+        data = _files.read_file(path, KEY_FILE_LIMIT)
+    except FileNotFoundError:
+        return _Wanted(key_id, path, item)
+    there = key_file.facts_of(data, item["passphrase"]).key_id
+    if there != key_id:
+        raise KeyExists(f"{path} holds another key ({there[:16]}...), which is not overwritten: name another place")
+    return _Wanted(key_id, path, item, present=True)
+
+
+def _require_answerable(opened: open_requests.OpenRequest, missing: list[_Wanted]) -> None:
+    requests.require_open(opened.request, times.now())
+    foreign = [item.key_id for item in missing if item.key_id not in opened.request.key_ids]
+    if foreign:
+        raise RequestMismatch(f"the request does not ask for {', '.join(foreign)}: make a request that does")
+
+
+def _open(key_id: str, opened: open_requests.OpenRequest, relay: dict) -> quorum.Opened:
+    given = relay["keys"][key_id]
+    if given["frozen"]:
+        raise FrozenRefused(f"key {key_id[:16]}... is frozen: {given['frozen']}")
+    case = quorum.Case(
+        request_id=opened.request_id,
+        request=opened.request,
+        key_id=key_id,
+        one_time_key=serialization.load_der_private_key(opened.one_time_key, None),
+        records=tuple(_records(given["records"], key_id)),
+        sealed_keys={name: canonical.decode(text) for name, text in given["sealed"].items()},
+        approvals={agent: [canonical.decode(text) for text in texts] for agent, texts in given["approvals"].items()},
+    )
+    return quorum.open_with_quorum(case)
+
+
+def _records(texts: list[str], key_id: str) -> list[record.Record]:
+    """The revisions that parse; the others cannot be used, and key_archive_info reports them."""
+    parsed = []
+    for text in texts:
+        try:
+            parsed.append(record.parse(canonical.decode(text)))
+        except FormatError:
+            continue
+    return [item for item in parsed if item.key_id == key_id]
+
+
+def _write(missing: list[_Wanted], opened: dict[str, quorum.Opened]) -> None:
+    files = []
+    for item in missing:
+        options = item.options
+        key = key_file.with_usage(opened[item.key_id].key, opened[item.key_id].record.usage)
+        content = key_file.serialize(key, options["passphrase"])
+        mode = int(options["mode"], 8)
+        files.append(_files.NewFile(item.path, content, mode, options["owner"], options["group"]))
+    for item, created in zip(missing, _files.write_new(files)):
+        if not created:  # somebody else wrote it since step 1; create-only, so it is whole and untouched
+            raise KeyExists(f"{item.path} was written by another process meanwhile: run again")
+
+
+def _receipt(opened: quorum.Opened, head: dict) -> Receipt:
+    recorded = opened.record
+    return Receipt(recorded.key_id, recorded.usage, recorded.sealed_key, head["number"], head["digest"])
+
+
+def _close(state_dir: str, opened: open_requests.OpenRequest, back: set[str]) -> None:
+    recovered = set(opened.recovered) | back
+    if recovered >= set(opened.request.key_ids):
+        open_requests.remove(state_dir, opened.request_id)
+    else:
+        changed = {**opened.__dict__, "recovered": tuple(sorted(recovered))}
+        open_requests.save(state_dir, open_requests.OpenRequest(**changed))
+    open_requests.remove_expired(state_dir, times.now())
+
+
+def _row(item: _Wanted, opened: quorum.Opened | None) -> dict:
+    row = {"key": item.options["key"], "key_id": item.key_id, "changed": not item.present}
+    if opened is None:
+        return {**row, "group": None, "agents": [], "record": None, "usage": None, "problems": []}
+    return {
+        **{**row, "group": opened.group, "agents": list(opened.agents), "record": opened.record.number},
+        **{"usage": opened.record.usage, "problems": list(opened.problems)},
+    }
+
+
+def _diff(missing: list[_Wanted]) -> list[dict]:
+    return [
+        {
+            **{"before_header": item.path, "after_header": item.path},
+            **{"before": {"key_id": None}, "after": {"key_id": item.key_id}},
+        }
+        for item in missing
+    ]

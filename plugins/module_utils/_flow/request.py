@@ -1,0 +1,110 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ask for keys: on the owner's host, make the one-time key, write the request, sign it as the requester.
+
+1. Remove the one-time keys of requests whose time is over.
+2. An open request for the same keys, owner, reason and requester is the request: a second run asks nothing new.
+3. Otherwise make a one-time key (EC P-384) and keep it in the state folder before the request leaves the host.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    OptionError,
+    note_missing_library,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate, key_id_of_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import open_requests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import certificate_from_pem
+
+try:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+except ImportError as error:
+    note_missing_library(error)
+
+
+def run(task: HostTask) -> FlowResult:
+    """See the module's docstring; relay in: ``{"host": str}``, out: ``{"envelope": base64}``."""
+    params = task.params
+    signing_key = read_private_key(params["signing_key"], params["signing_key_passphrase"], "signing_key")
+    certificate = _certificate(params["signing_certificate"], signing_key)
+    state_dir = params["state_dir"] or _receipts.default_state_dir()
+    wanted = _wanted(params, task.relay["host"], certificate)
+    if task.check_mode:
+        found = _find(state_dir, wanted)
+        return _result(found, changed=found is None)
+    open_requests.remove_expired(state_dir, times.now())
+    found = _find(state_dir, wanted)
+    made = found or _make(state_dir, wanted, signing_key)
+    return _result(made, changed=found is None)
+
+
+def _wanted(params: dict, host: str, certificate: bytes) -> RecoveryRequest:
+    key_ids = tuple(sorted({check_digest(item["key_id"]) for item in params["keys"]}))
+    now = times.now()
+    return RecoveryRequest(
+        nonce="",
+        key_ids=key_ids,
+        key_owner=params["key_owner"],
+        host=host,
+        reason=params["reason"],
+        created=times.text(now),
+        expires=times.text(now + times.duration(params["expires_in"], "expires_in")),
+        one_time_key=b"",
+        requester_certificate=certificate,
+    )
+
+
+def _find(state_dir: str, wanted: RecoveryRequest) -> open_requests.OpenRequest | None:
+    def essence(request: RecoveryRequest) -> tuple:
+        return (request.key_ids, request.key_owner, request.host, request.reason, request.requester_certificate)
+
+    now = times.now()
+    for item in open_requests.load_all(state_dir):
+        if essence(item.request) == essence(wanted) and now < times.parse(item.request.expires):
+            return item
+    return None
+
+
+def _make(state_dir: str, wanted: RecoveryRequest, signing_key: object) -> open_requests.OpenRequest:
+    one_time_key = ec.generate_private_key(ec.SECP384R1())
+    spki = one_time_key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    members = {**wanted.__dict__, "nonce": secrets.token_hex(16), "one_time_key": spki}
+    request = RecoveryRequest(**members)
+    request_id, envelope = requests.sign(request, signing_key)
+    pkcs8 = one_time_key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    opened = open_requests.OpenRequest(request_id, request, envelope, pkcs8)
+    open_requests.save(state_dir, opened)
+    return opened
+
+
+def _certificate(text: str, signing_key: object) -> bytes:
+    pem = text if text.lstrip().startswith("-----BEGIN") else _files.read_file(text, 100_000).decode("ascii", "replace")
+    certificate = certificate_from_pem(pem, "signing_certificate", times.now())
+    if key_id_of_certificate(certificate) != key_id_of_private_key(signing_key):
+        raise OptionError("signing_certificate: it belongs to another key than signing_key")
+    return certificate
+
+
+def _result(opened: open_requests.OpenRequest | None, changed: bool) -> FlowResult:
+    if opened is None:
+        return FlowResult(changed, [], extra={"request_id": None, "expires": None})
+    results = [{"key_id": key_id} for key_id in opened.request.key_ids]
+    extra = {"request_id": opened.request_id, "expires": opened.request.expires}
+    return FlowResult(changed, results, relay={"envelope": canonical.encode(opened.envelope)}, extra=extra)

@@ -1,0 +1,114 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The approval: one agent's shares of one key, released to one request (docs/formats.md, "Signed statements").
+
+Invariant: an approval is bound by its signature to request ID, key ID and agent ID. In the place of another request, key or
+agent it does not count, wherever a vault puts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import ApprovalMismatch
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+
+PAYLOAD_TYPE = "application/vnd.keyops.approval.v1+json"
+_VERSION = "keyops-approval/1"
+_FIELDS = {"request_id": str, "key_id": str, "agent_id": str, "created": str, "log_head": dict, "shares": list}
+
+
+@dataclass(frozen=True)
+class ReleasedShare:
+    """One share text, encrypted to the request's one-time key.
+
+    Attributes:
+        group: name of the recovery group.
+        sealed_key: SHA-256 hex of the sealed key that it helps to open.
+        message: DER ContentInfo.
+    """
+
+    group: str
+    sealed_key: str
+    message: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Approval:
+    """The members are those of the format."""
+
+    request_id: str
+    key_id: str
+    agent_id: str
+    created: str
+    log_number: int
+    log_digest: str
+    shares: tuple[ReleasedShare, ...]
+
+
+def sign(approval: Approval, signing_key: object) -> bytes:
+    """The envelope, signed by the agent's cryptography key object."""
+    shares = [
+        {"group": share.group, "sealed_key": share.sealed_key, "message": canonical.encode(share.message)}
+        for share in approval.shares
+    ]
+    value = {
+        **{"format": _VERSION, "request_id": approval.request_id, "key_id": approval.key_id},
+        **{"agent_id": approval.agent_id, "created": approval.created, "shares": shares},
+        "log_head": {"number": approval.log_number, "digest": approval.log_digest},
+    }
+    return dsse.sign(canonical.dumps(value), PAYLOAD_TYPE, signing_key)
+
+
+def verify(envelope: bytes, signing_certificate: bytes, request_id: str, key_id: str, agent_id: str) -> Approval:
+    """The approval in an envelope, when this certificate signed it for exactly this request, key and agent.
+
+    Raises:
+        SignatureInvalid: when the certificate's key did not sign it.
+        ApprovalMismatch: when it was given for something else.
+        FormatError: when it is no approval.
+    """
+    return _bound(dsse.verify(envelope, PAYLOAD_TYPE, signing_certificate), request_id, key_id, agent_id)
+
+
+def verify_own(envelope: bytes, signing_key: object, request_id: str, key_id: str, agent_id: str) -> Approval:
+    """The same for the agent itself, which has its private key at hand."""
+    payload = dsse.verify_with_key(envelope, PAYLOAD_TYPE, signing_key.public_key())
+    return _bound(payload, request_id, key_id, agent_id)
+
+
+def _bound(payload: bytes, request_id: str, key_id: str, agent_id: str) -> Approval:
+    approval = parse(payload)
+    found = (approval.request_id, approval.key_id, approval.agent_id)
+    for what, is_there, wanted in zip(("request", "key", "agent"), found, (request_id, key_id, agent_id)):
+        if is_there != wanted:
+            raise ApprovalMismatch(f"the approval was given for the {what} {is_there}, not for {wanted}")
+    return approval
+
+
+def parse(data: bytes) -> Approval:
+    """The approval of canonical bytes.
+
+    Raises:
+        UnknownVersion: for another version.
+        FormatError: for anything that docs/formats.md does not allow.
+    """
+    value = canonical.load_object(data, _VERSION, _FIELDS)
+    for name in ("request_id", "key_id", "agent_id"):
+        check_digest(value[name])
+    times.parse(value["created"])
+    canonical.check_fields(value["log_head"], {"number": int, "digest": str}, "log head")
+    return Approval(
+        **{name: value[name] for name in ("request_id", "key_id", "agent_id", "created")},
+        log_number=value["log_head"]["number"],
+        log_digest=check_digest(value["log_head"]["digest"]),
+        shares=tuple(_parse_share(item) for item in value["shares"]),
+    )
+
+
+def _parse_share(value: object) -> ReleasedShare:
+    canonical.check_fields(value, {"group": str, "sealed_key": str, "message": str}, "released share")
+    return ReleasedShare(value["group"], check_digest(value["sealed_key"]), canonical.decode(value["message"]))

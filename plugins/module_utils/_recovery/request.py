@@ -1,0 +1,100 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The recovery request: what the requester signs and the agents agree to (docs/formats.md, "Signed statements").
+
+Invariant: the request's ID is the digest of its canonical form, which holds the one-time key. Whoever compared the ID with
+the one that the owner's host shows has therefore compared the key to which shares will be encrypted: a vault that
+swaps the key changes the ID.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, RequestExpired, RequestMismatch
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
+
+PAYLOAD_TYPE = "application/vnd.keyops.request.v1+json"
+_VERSION = "keyops-request/1"
+_FIELDS = {
+    **{"nonce": str, "key_ids": list, "key_owner": str, "host": str, "reason": str, "created": str, "expires": str},
+    **{"one_time_key": str, "requester_certificate": str},
+}
+
+
+def dump(request: RecoveryRequest) -> bytes:
+    """The canonical bytes; their digest is the request ID."""
+    value = {name: getattr(request, name) for name in _FIELDS}
+    value["format"] = _VERSION
+    value["key_ids"] = list(request.key_ids)
+    value["one_time_key"] = canonical.encode(request.one_time_key)
+    value["requester_certificate"] = canonical.encode(request.requester_certificate)
+    return canonical.dumps(value)
+
+
+def parse(data: bytes) -> RecoveryRequest:
+    """The request of canonical bytes.
+
+    Raises:
+        UnknownVersion: for another version.
+        FormatError: for anything that docs/formats.md does not allow.
+    """
+    value = canonical.load_object(data, _VERSION, _FIELDS)
+    check_digest(value["nonce"], 32)
+    key_ids = tuple(check_digest(item) for item in value["key_ids"])
+    if not key_ids or list(key_ids) != sorted(set(key_ids)):
+        raise FormatError("request: the key IDs are not sorted and unique, or there are none")
+    if times.parse(value["created"]) >= times.parse(value["expires"]):
+        raise FormatError("request: it expires before it was created")
+    del value["format"]
+    return RecoveryRequest(
+        **{
+            **value,
+            "key_ids": key_ids,
+            "one_time_key": canonical.decode(value["one_time_key"]),
+            "requester_certificate": canonical.decode(value["requester_certificate"]),
+        }
+    )
+
+
+def sign(request: RecoveryRequest, signing_key: object) -> tuple[str, bytes]:
+    """The request ID and the envelope, signed by the requester's cryptography key object."""
+    payload = dump(request)
+    return canonical.digest(payload), dsse.sign(payload, PAYLOAD_TYPE, signing_key)
+
+
+def payload_of(envelope: bytes) -> bytes:
+    """The canonical bytes in an envelope, NOT verified."""
+    return dsse.payload_of(envelope, PAYLOAD_TYPE)
+
+
+def verify(envelope: bytes, request_id: str) -> RecoveryRequest:
+    """The request in an envelope, when it is the one with this ID and its requester signed it.
+
+    Raises:
+        RequestMismatch: when the content has another ID, so when anything in it was changed.
+        SignatureInvalid: when the requester's certificate did not sign it.
+        FormatError: when it is no request.
+    """
+    payload = payload_of(envelope)
+    found = canonical.digest(payload)
+    if found != request_id:
+        raise RequestMismatch(
+            f"the vault's request has the ID {found}, not {request_id}: it was changed or is another one. "
+            "Ask the requester for the ID that the owner's host shows"
+        )
+    request = parse(payload)
+    dsse.verify(envelope, PAYLOAD_TYPE, request.requester_certificate)
+    return request
+
+
+def require_open(request: RecoveryRequest, now: datetime.datetime) -> None:
+    """Raise RequestExpired unless ``now`` lies in the request's time (five minutes of clock difference are allowed)."""
+    if now >= times.parse(request.expires):
+        raise RequestExpired(f"the request expired at {request.expires}: make a new one")
+    if now + datetime.timedelta(minutes=5) < times.parse(request.created):
+        raise RequestExpired(f"the request was created at {request.created}, which is in the future: compare the clocks")

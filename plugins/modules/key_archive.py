@@ -1,0 +1,207 @@
+#!/usr/bin/python
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Archive nonsigning keys so that only a quorum of recovery agents can open them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: key_archive
+short_description: Archive nonsigning keys so that only a quorum of recovery agents can open them
+version_added: 0.1.0
+description:
+  - Seals each key on its own host and stores the sealed key, one share per recovery agent and a record of public facts in the vault.
+    The vault, the controller and any number of agents below the threshold can read none of it.
+  - Refuses every key that signs or authenticates, or that may do so, with the class of the refusal. There is no option to archive such a key.
+  - A key is archived once. A second run stores nothing, unless its recovery groups, its owner or its certificates have changed. Then a new revision is added.
+  - The host keeps a receipt. M(keyops.lifecycle.csr) and M(keyops.lifecycle.private_key) ask for it before a key is certified, replaced or removed.
+options:
+  keys:
+    description: The keys to archive.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      key:
+        description: Key reference, an absolute path.
+        type: str
+        required: true
+      usage:
+        description:
+          - What the key is for. Only V(key_transport) and V(key_agreement) can be archived.
+          - Not needed for a key that carries its usage inside itself, and never able to override it.
+        type: str
+        choices: [signature, certificate_signing, authentication, key_transport, key_agreement]
+      passphrase:
+        description: Passphrase of an encrypted key.
+        type: str
+      certificates:
+        description: Paths on the host of certificates and certificate requests for this key. They are evidence, and are kept in the record.
+        type: list
+        elements: path
+        default: []
+      accept_declared_usage:
+        description:
+          - Vouch for O(keys[].usage) of a key that was not made by this collection and for which nothing else shows its usage.
+          - Evidence that the key signs is refused all the same.
+        type: bool
+        default: false
+  key_owner:
+    description: The person or service that the keys belong to. Recovery agents compare it with what they were told.
+    type: str
+    required: true
+  search:
+    description:
+      - Folders on the host that are searched for further certificates and certificate requests of the keys.
+      - The folder of each key is always searched.
+    type: list
+    elements: path
+    default: []
+  authorized_keys:
+    description: Further files on the host in C(authorized_keys) format. Keys that stand in one are refused.
+    type: list
+    elements: path
+    default: []
+  on_refusal:
+    description:
+      - V(fail) archives nothing when any key is refused, and reports every refusal.
+      - V(skip) archives the others, and reports every refusal in RV(results[].refusal).
+    type: str
+    choices: [fail, skip]
+    default: fail
+extends_documentation_fragment:
+  - keyops.lifecycle.attributes
+  - keyops.lifecycle.attributes.vault_group
+  - keyops.lifecycle.recovery_groups
+  - keyops.lifecycle.state
+  - keyops.lifecycle.step
+  - keyops.lifecycle.vault
+seealso:
+  - module: keyops.lifecycle.key_archive_info
+  - module: keyops.lifecycle.recovery_request
+author:
+  - keyops.lifecycle maintainers (@keyops)
+"""
+
+EXAMPLES = r"""
+- name: Archive the mail key
+  keyops.lifecycle.key_archive:
+    vault:
+      backend: sqlite
+      path: /srv/keyops/vault.db
+    key_owner: mail.example.com
+    keys:
+      - key: /etc/keyops/mail.key
+        certificates:
+          - /etc/keyops/mail.pem
+    recovery_groups:
+      - name: security-office
+        threshold: 2
+        agents:
+          - name: agent-1
+            encryption_certificate: "{{ lookup('ansible.builtin.file', 'agents/agent-1/encryption.pem') }}"
+            signing_certificate: "{{ lookup('ansible.builtin.file', 'agents/agent-1/signing.pem') }}"
+          - name: agent-2
+            encryption_certificate: "{{ lookup('ansible.builtin.file', 'agents/agent-2/encryption.pem') }}"
+            signing_certificate: "{{ lookup('ansible.builtin.file', 'agents/agent-2/signing.pem') }}"
+          - name: agent-3
+            encryption_certificate: "{{ lookup('ansible.builtin.file', 'agents/agent-3/encryption.pem') }}"
+            signing_certificate: "{{ lookup('ansible.builtin.file', 'agents/agent-3/signing.pem') }}"
+"""
+
+RETURN = r"""
+results:
+  description: One item per item of O(keys), in the same order.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    key:
+      description: The key reference.
+      type: str
+      returned: always
+    key_id:
+      description: The key ID. Empty when the key could not be read, or does not exist yet in check mode.
+      type: str
+      returned: always
+    usage:
+      description: The usage under which it is archived.
+      type: str
+      returned: always
+    algorithm:
+      description: The key's algorithm.
+      type: str
+      returned: always
+      sample: rsa-3072
+    state:
+      description: V(archived), V(not archived) or V(refused).
+      type: str
+      returned: always
+    changed:
+      description: Whether this run archived it, or would.
+      type: bool
+      returned: always
+    record:
+      description: Number of the record's revision.
+      type: int
+      returned: when it is archived
+    sealed_key:
+      description: SHA-256 of the sealed key, its name in the vault.
+      type: str
+      returned: when it is archived
+    refusal:
+      description: Why it may not be archived.
+      type: dict
+      returned: always
+      contains:
+        class:
+          description: The refusal's class, for example V(SigningCertificateRefused).
+          type: str
+          returned: when it is refused
+        message:
+          description: The reason and the remedy.
+          type: str
+          returned: when it is refused
+error_class:
+  description: Class of the error, stable across releases.
+  returned: on failure
+  type: str
+  sample: SigningOnlyTypeRefused
+"""
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import archive
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC = {
+    **_options.VAULT,
+    **_options.RECOVERY_GROUPS,
+    **_options.STATE_DIR,
+    "keys": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "no_log": False,
+        "options": {
+            **_options.EXISTING_KEY,
+            "usage": {"type": "str", "choices": _options.USAGES},
+            "certificates": {"type": "list", "elements": "path", "default": []},
+            "accept_declared_usage": {"type": "bool", "default": False},
+        },
+    },
+    "key_owner": {"type": "str", "required": True},
+    "search": {"type": "list", "elements": "path", "default": []},
+    "authorized_keys": {"type": "list", "elements": "path", "default": [], "no_log": False},
+    "on_refusal": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
+}
+
+
+def main() -> None:
+    """Run the flow."""
+    run_module(ARGUMENT_SPEC, archive.run)
+
+
+if __name__ == "__main__":
+    main()

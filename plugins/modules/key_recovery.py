@@ -1,0 +1,152 @@
+#!/usr/bin/python
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Put recovered keys back on their owner's host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: key_recovery
+short_description: Put recovered keys back on their owner's host
+version_added: 0.1.0
+description:
+  - Runs on the owner's host, where M(keyops.lifecycle.recovery_request) made the request. Verifies the approvals, opens the sealed keys with the shares of
+    a quorum, proves that each is the key that was asked for, and writes it with its usage.
+  - All keys of the task are opened before the first is written. A file that holds another key is never overwritten.
+  - When all keys of the request are back, its one-time key is removed.
+options:
+  request_id:
+    description: The request's ID.
+    type: str
+    required: true
+  keys:
+    description: The keys to put back.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      key_id:
+        description: The key ID.
+        type: str
+        required: true
+      key:
+        description: Key reference, an absolute path. A key that is there already is left alone.
+        type: str
+        required: true
+      passphrase:
+        description: Encrypt the written key with this passphrase.
+        type: str
+      mode:
+        description: Permissions of the file, octal.
+        type: str
+        default: "0600"
+      owner:
+        description: Owner of the file. The default is the user that the module runs as.
+        type: str
+      group:
+        description: Group of the file.
+        type: str
+extends_documentation_fragment:
+  - keyops.lifecycle.attributes
+  - keyops.lifecycle.attributes.vault_group
+  - keyops.lifecycle.state
+  - keyops.lifecycle.step
+  - keyops.lifecycle.vault
+seealso:
+  - module: keyops.lifecycle.recovery_request
+  - module: keyops.lifecycle.recovery_approval
+author:
+  - keyops.lifecycle maintainers (@keyops)
+"""
+
+EXAMPLES = r"""
+- name: Put the key back
+  keyops.lifecycle.key_recovery:
+    vault:
+      path: /srv/keyops/vault.db
+    request_id: "{{ request_id }}"
+    keys:
+      - key_id: 3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8551
+        key: /etc/keyops/mail.key
+"""
+
+RETURN = r"""
+results:
+  description: One item per item of O(keys), in the same order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    key:
+      description: The key reference.
+      type: str
+      returned: success
+    key_id:
+      description: The key ID.
+      type: str
+      returned: success
+    changed:
+      description: Whether the key was written, or would be.
+      type: bool
+      returned: success
+    usage:
+      description: The key's usage.
+      type: str
+      returned: when it was recovered
+    record:
+      description: Number of the record's revision that it came from.
+      type: int
+      returned: when it was recovered
+    group:
+      description: The recovery group that gave it back.
+      type: str
+      returned: when it was recovered
+    agents:
+      description: Names of the agents whose shares opened it.
+      type: list
+      elements: str
+      returned: success
+    problems:
+      description: Approvals and revisions that did not count, and why. A bad share is named here.
+      type: list
+      elements: str
+      returned: success
+error_class:
+  description: Class of the error, stable across releases.
+  returned: on failure
+  type: str
+"""
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC = {
+    **_options.VAULT,
+    **_options.STATE_DIR,
+    "request_id": {"type": "str", "required": True},
+    "keys": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "no_log": False,
+        "options": {
+            "key_id": {"type": "str", "required": True},
+            **_options.EXISTING_KEY,
+            "mode": {"type": "str", "default": "0600"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+        },
+    },
+}
+
+
+def main() -> None:
+    """Run the flow."""
+    run_module(ARGUMENT_SPEC, recover.run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+#!/usr/bin/python
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Release a recovery agent's shares to one recovery request."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: recovery_approval
+short_description: Release a recovery agent's shares to one recovery request
+version_added: 0.1.0
+description:
+  - Runs on the agent's own machine, with C(connection=local), and is refused elsewhere. The agent's keys never leave it.
+  - Recomputes the request's ID, verifies the requester's signature, opens the agent's own shares, and compares record, share and request.
+    Then it encrypts the shares to the request's one-time key and signs the approval.
+  - Nothing is released for a request that the agent's own key made, for another owner, after its time, or for a frozen key.
+options:
+  request_id:
+    description: The request's ID as it was given to the agent by another way than the vault.
+    type: str
+    required: true
+  expected_owner:
+    description: Whose keys the agent was told that it is about.
+    type: str
+    required: true
+  agent:
+    description: Name of the agent in its recovery groups.
+    type: str
+    required: true
+  encryption_key:
+    description: Key reference of the agent's encryption key on this machine.
+    type: str
+    required: true
+  encryption_key_passphrase:
+    description: Passphrase of O(encryption_key).
+    type: str
+  signing_key:
+    description: Key reference of the agent's signing key on this machine.
+    type: str
+    required: true
+  signing_key_passphrase:
+    description: Passphrase of O(signing_key).
+    type: str
+extends_documentation_fragment:
+  - keyops.lifecycle.attributes
+  - keyops.lifecycle.attributes.vault_group
+  - keyops.lifecycle.step
+  - keyops.lifecycle.vault
+seealso:
+  - module: keyops.lifecycle.recovery_request
+  - module: keyops.lifecycle.key_recovery
+author:
+  - keyops.lifecycle maintainers (@keyops)
+"""
+
+EXAMPLES = r"""
+- name: Approve, with passphrases from a prompt
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  vars_prompt:
+    - name: request_id
+      prompt: Request ID, as read to you
+      private: false
+    - name: passphrase
+      prompt: Passphrase of your keys
+  tasks:
+    - name: Release my shares
+      keyops.lifecycle.recovery_approval:
+        vault:
+          path: /srv/keyops/vault.db
+        request_id: "{{ request_id }}"
+        expected_owner: mail.example.com
+        agent: agent-1
+        encryption_key: /home/agent/encryption.key
+        encryption_key_passphrase: "{{ passphrase }}"
+        signing_key: /home/agent/signing.key
+        signing_key_passphrase: "{{ passphrase }}"
+"""
+
+RETURN = r"""
+request_id:
+  description: The request that was approved.
+  returned: success
+  type: str
+key_owner:
+  description: Whose keys the request is for.
+  returned: success
+  type: str
+reason:
+  description: The requester's reason.
+  returned: success
+  type: str
+host:
+  description: The host to which the keys go back.
+  returned: success
+  type: str
+results:
+  description: One item per requested key.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    key_id:
+      description: The key ID.
+      type: str
+      returned: success
+    agent:
+      description: Name of the agent.
+      type: str
+      returned: success
+    agent_id:
+      description: Key ID of the agent's encryption key.
+      type: str
+      returned: success
+    changed:
+      description: Whether an approval was written, or would be.
+      type: bool
+      returned: success
+    groups:
+      description: The recovery groups whose shares were released.
+      type: list
+      elements: str
+      returned: success
+    problems:
+      description: Revisions for which nothing was released, and why.
+      type: list
+      elements: str
+      returned: success
+error_class:
+  description: Class of the error, stable across releases.
+  returned: on failure
+  type: str
+"""
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import approve
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC = {
+    **_options.VAULT,
+    "request_id": {"type": "str", "required": True},
+    "expected_owner": {"type": "str", "required": True},
+    "agent": {"type": "str", "required": True},
+    "encryption_key": {"type": "str", "required": True, "no_log": False},
+    "encryption_key_passphrase": {"type": "str", "no_log": True},
+    "signing_key": {"type": "str", "required": True, "no_log": False},
+    "signing_key_passphrase": {"type": "str", "no_log": True},
+}
+
+
+def main() -> None:
+    """Run the flow."""
+    run_module(ARGUMENT_SPEC, approve.run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of archiving (docs/formats.md; the host's half is module_utils/_flow/archive.py).
+
+1. The host says what it has: facts, evidence and what it would refuse.
+2. Eligibility against the vault: signing register and freezes. What is archived already: the record's digest is in this
+   host's receipt, and groups, owner and certificates are the same.
+3. The host seals the rest and answers the possession challenges.
+4. Digests and possession are verified; sealed keys and shares are created; then the records. The record is written last:
+   no record, not archived, so a killed run leaves only orphans that nothing names.
+5. The signing register is looked at again. Whoever registers a signing key also writes first and looks second, so one of
+   the two sees the other; a conflict freezes the key and raises an alarm.
+6. One event for the batch, and the host keeps the receipts with the log's head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    ArchiveRefusal,
+    DigestMismatch,
+    PossessionNotProven,
+    RecordMismatch,
+    SigningRegisterRefused,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, RecoveryGroup, SealedGroup, SealedKey, SealedShare
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
+
+#: Keys in one call of the module: about 7 kB come back for each, and results of 1 MB cost 0.2 s.
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One key as the host reported it in step 1.
+
+    Attributes:
+        index: its place in ``keys``.
+        row: the host's result row.
+        certificates: DER of the certificates and requests that are evidence for it.
+        revisions: the records that the vault has of it.
+    """
+
+    index: int
+    row: dict = field(repr=False)
+    certificates: tuple[bytes, ...] = field(default=(), repr=False)
+    revisions: tuple[Record, ...] = field(default=(), repr=False)
+
+    @property
+    def key_id(self) -> str:
+        return str(self.row["key_id"])
+
+
+def archive(task: ControllerTask) -> dict:
+    """The whole process; returns the task's result."""
+    params = task.params
+    groups = parse_groups(params["recovery_groups"], params["minimum_threshold"], times.now())
+    with journal.refusals_recorded(task, "archive", []):
+        reply = task.call("facts")  # 1
+    rows = _judged(task, reply.results)  # 2
+    refused = [row for row in rows if row["refusal"]]
+    if refused:
+        _report_refusals(task, refused)
+        if params["on_refusal"] == "fail":
+            return _refused_result(rows, refused)
+    candidates = _candidates(task, rows, reply.relay)
+    wanted = [item for item in candidates if _archived_revision(item, groups, params["key_owner"]) is None]
+    if not task.check_mode:
+        for start in range(0, len(wanted), CHUNK):
+            _archive_chunk(task, groups, wanted[start : start + CHUNK])
+    return _result(task, rows, candidates, wanted, groups)
+
+
+def _judged(task: ControllerTask, rows: list[dict]) -> list[dict]:
+    """The rows, with the vault's refusals added to those of the host."""
+    ids = {row["key_id"] for row in rows if row["key_id"] and not row["refusal"]}
+    registered = signing_register.registered(task.vault, ids)
+    frozen = freezes.frozen(task.vault, ids)
+    return [{**row, "refusal": row["refusal"] or _vault_refusal(row["key_id"], registered, frozen)} for row in rows]
+
+
+def _vault_refusal(key_id: str | None, registered: frozenset[str], frozen: dict) -> dict | None:
+    try:
+        if key_id:
+            judge_against_vault(key_id, key_id in registered, frozen[key_id].reason if key_id in frozen else None)
+    except ArchiveRefusal as error:
+        return {"class": type(error).__name__, "message": str(error)}
+    return None
+
+
+def _report_refusals(task: ControllerTask, refused: list[dict]) -> None:
+    if not task.check_mode:
+        keys = [(row["key_id"] or "", f"{row['refusal']['class']}: {row['key']}") for row in refused]
+        journal.write(task, "archive", "refused", keys)
+
+
+def _refused_result(rows: list[dict], refused: list[dict]) -> dict:
+    classes = sorted({row["refusal"]["class"] for row in refused})
+    told = "; ".join(f"{row['key']}: {row['refusal']['message']}" for row in refused)
+    return {
+        **{"failed": True, "changed": False, "error_class": classes[0] if len(classes) == 1 else "ArchiveRefusal"},
+        "msg": f"{len(refused)} of {len(rows)} keys may not be archived, so none was: {told}",
+        "results": [_row(row, "refused" if row["refusal"] else "not archived", None, False) for row in rows],
+    }
+
+
+def _candidates(task: ControllerTask, rows: list[dict], relay: object) -> list[Candidate]:
+    """What could be archived, with what the vault has already."""
+    accepted = [(index, row) for index, row in enumerate(rows) if row["key_id"] and not row["refusal"]]
+    walked = records.walk(task.vault, [row["key_id"] for _index, row in accepted])
+    return [
+        Candidate(
+            index,
+            row,
+            tuple(sorted(canonical.decode(text) for text in relay["certificates"][row["key_id"]])),
+            tuple(item for item in walked.get(row["key_id"], ()) if isinstance(item, Record)),
+        )
+        for index, row in accepted
+    ]
+
+
+def _archived_revision(item: Candidate, groups: tuple[RecoveryGroup, ...], key_owner: str) -> Record | None:
+    """The revision that is this host's archive of the key as it is wanted now, or None."""
+    for revision in reversed(item.revisions):
+        if (
+            revision.sealed_key == item.row["receipt"]
+            and revision.key_owner == key_owner
+            and revision.usage == item.row["usage"]
+            and set(revision.certificates) >= set(item.certificates)
+            and _essence(revision.groups) == _essence(groups)
+        ):
+            return revision
+    return None
+
+
+def _essence(groups: tuple) -> list[tuple]:
+    """What makes two lists of groups the same, whether they come from a record or from the options."""
+    return [
+        (
+            group.name,
+            group.threshold,
+            [(agent.name, agent.encryption_certificate, agent.signing_certificate) for agent in group.agents],
+        )
+        for group in groups
+    ]
+
+
+def _archive_chunk(task: ControllerTask, groups: tuple[RecoveryGroup, ...], chunk: list[Candidate]) -> None:
+    expected = {}
+    challenges = {}
+    for item in chunk:
+        public_key = canonical.decode(item.row["public_key"])
+        if canonical.digest(public_key) != item.key_id:
+            raise PossessionNotProven(f"{item.row['key']}: the host's key ID is not that of its public key")
+        challenges[item.key_id], expected[item.key_id] = possession.make_challenge(public_key, item.key_id)
+    with journal.refusals_recorded(task, "archive", [item.key_id for item in chunk]):
+        reply = task.call("seal", {"challenges": challenges})  # 3
+        sealed = {}
+        for key_id, relayed in reply.relay["sealed"].items():
+            possession.check_answer(expected[key_id], relayed["possession"])
+            sealed[key_id] = _sealed_key(relayed, task.params["key_owner"], groups)  # 4
+        if set(sealed) != set(expected):
+            raise RecordMismatch("the host did not seal what it was asked to: run again")
+    written = _store(task, chunk, sealed)
+    _look_again(task, chunk)  # 5
+    head = journal.write(task, "archive", "success", [(item.key_id, f"record {written[item.key_id].number}") for item in chunk])
+    task.call("receipt", {"receipts": [_receipt(written[item.key_id], head) for item in chunk]})  # 6
+
+
+def _sealed_key(relayed: dict, key_owner: str, groups: tuple[RecoveryGroup, ...]) -> SealedKey:
+    """What the host sealed, for exactly the groups and agents that were asked for."""
+    message = canonical.decode(relayed["message"])
+    if canonical.digest(message) != relayed["digest"] or len(relayed["groups"]) != len(groups):
+        raise DigestMismatch("a sealed key does not have its digest or its groups: nothing was stored")
+    sealed_groups = []
+    for group, given in zip(groups, relayed["groups"]):
+        if len(given["shares"]) != len(group.agents):
+            raise DigestMismatch("a sealed key does not have a share for every agent: nothing was stored")
+        shares = tuple(
+            SealedShare(agent, share["share_digest"], canonical.decode(share["message"]))
+            for agent, share in zip(group.agents, given["shares"])
+        )
+        sealed_groups.append(SealedGroup(group.name, group.threshold, given["kek_id"], shares))
+    return SealedKey(
+        key_id=relayed["key_id"],
+        key_owner=key_owner,
+        usage=relayed["usage"],
+        digest=relayed["digest"],
+        groups=tuple(sealed_groups),
+        message=message,
+    )
+
+
+def _store(task: ControllerTask, chunk: list[Candidate], sealed: dict[str, SealedKey]) -> dict[str, Record]:
+    objects = {}
+    for key in sealed.values():
+        objects[paths.sealed_key(key.digest)] = key.message
+        for group in key.groups:
+            for share in group.shares:
+                objects[paths.share(share.agent.agent_id, canonical.digest(share.message))] = share.message
+    task.vault.create(objects)
+    built = [
+        records.record_of(
+            sealed[item.key_id],
+            _facts(item.row),
+            host=task.host,
+            place=item.row["key"],
+            certificates=item.certificates,
+        )
+        for item in chunk
+    ]
+    return {record.key_id: record for record in records.add_all(task.vault, built)}
+
+
+def _facts(row: dict) -> KeyFacts:
+    return KeyFacts(row["key_id"], row["algorithm"], canonical.decode(row["public_key"]), row["usage"], row["container"])
+
+
+def _look_again(task: ControllerTask, chunk: list[Candidate]) -> None:
+    conflicts = signing_register.registered(task.vault, [item.key_id for item in chunk])
+    if conflicts:
+        raise_alarm(task, sorted(conflicts))
+
+
+def raise_alarm(task: ControllerTask, key_ids: list[str]) -> None:
+    """Freeze keys that are both archived and registered as signing, write the alarm, and raise.
+
+    Raises:
+        SigningRegisterRefused: always.
+    """
+    reason = "archived, and registered as a signing key"
+    for key_id in key_ids:
+        freezes.freeze(task.vault, key_id, reason, [paths.signing_key(key_id), paths.record(key_id, 1)])
+    journal.write(task, "freeze", "alarm", [(key_id, reason) for key_id in key_ids])
+    raise SigningRegisterRefused(
+        f"ALARM: the vault holds an archive of {', '.join(key_ids)}, which is registered as a signing key. It is frozen. "
+        "Revoke its certificates and make a new key: what it has signed proves nothing any more"
+    )
+
+
+def _receipt(record: Record, head: object) -> dict:
+    return {
+        **{"key_id": record.key_id, "usage": record.usage, "sealed_key": record.sealed_key},
+        **{"log_number": head.number, "log_digest": head.digest},
+    }
+
+
+def _result(
+    task: ControllerTask,
+    rows: list[dict],
+    candidates: list[Candidate],
+    wanted: list[Candidate],
+    groups: tuple[RecoveryGroup, ...],
+) -> dict:
+    changed = {item.index for item in wanted}
+    known = {item.index: item for item in candidates}
+    results = []
+    for index, row in enumerate(rows):
+        coming = task.check_mode and not row["key_id"] and not row["refusal"]
+        if row["refusal"]:
+            results.append(_row(row, "refused", None, False))
+        elif index in changed or coming:
+            results.append(_row(row, "archived", None, True))
+        else:
+            found = _archived_revision(known[index], groups, task.params["key_owner"])
+            results.append(_row(row, "archived", found, False))
+    result = {"changed": any(row["changed"] for row in results), "results": results}
+    if task.check_mode is False and wanted:
+        _add_written(task, results)
+    return {**result, "diff": [_diff(row) for row in results if row["changed"]]}
+
+
+def _add_written(task: ControllerTask, results: list[dict]) -> None:
+    walked = records.walk(task.vault, [row["key_id"] for row in results if row["changed"]])
+    for row in results:
+        if row["changed"]:
+            newest = [item for item in walked[row["key_id"]] if isinstance(item, Record)][-1]
+            row.update(record=newest.number, sealed_key=newest.sealed_key)
+
+
+def _row(row: dict, state: str, revision: Record | None, changed: bool) -> dict:
+    return {
+        **{"key": row["key"], "key_id": row["key_id"], "usage": row["usage"], "algorithm": row["algorithm"]},
+        **{"state": state, "changed": changed, "refusal": row["refusal"]},
+        **{"record": revision.number if revision else None, "sealed_key": revision.sealed_key if revision else None},
+    }
+
+
+def _diff(row: dict) -> dict:
+    title = f"{row['key']} (archive)"
+    return {
+        **{"before_header": title, "after_header": title},
+        **{"before": {"archived": False}, "after": {"archived": True, "key_id": row["key_id"], "usage": row["usage"]}},
+    }

@@ -1,0 +1,188 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of recovery: carries requests, shares and approvals between the vault and the machines.
+
+It verifies nothing that a machine must be able to rely on: the agent's machine and the owner's host verify what they are
+given themselves, because this controller and its vault may lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    FrozenRefused,
+    NotOnOwnMachine,
+    ObjectNotFound,
+    RecordMismatch,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes, records
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
+
+#: Approvals of one agent for one key and request that are looked at: each mends the one before.
+_MOST_APPROVALS = 16
+
+
+def ask(task: ControllerTask) -> dict:
+    """Make a recovery request on the owner's host and put it into the vault."""
+    key_ids = [check_digest(item["key_id"]) for item in task.params["keys"]]
+    with journal.refusals_recorded(task, "request", key_ids):
+        _require_archived(task, key_ids)
+        reply = task.call("request", {"host": task.host})
+    result = dict(reply.raw)
+    if task.check_mode or not reply.relay:
+        return result
+    envelope = canonical.decode(reply.relay["envelope"])
+    # Created again on every run: a kill may have come between the host's half and this one.
+    if task.vault.create({paths.request(result["request_id"]): envelope}):
+        detail = f"request {result['request_id']}: {task.params['reason']}"
+        journal.write(task, "request", "success", [(key_id, "") for key_id in key_ids], detail)
+        result["changed"] = True
+    return result
+
+
+def _require_archived(task: ControllerTask, key_ids: list[str]) -> None:
+    walked = records.walk(task.vault, key_ids)
+    for key_id, reason in freezes.frozen(task.vault, key_ids).items():
+        raise FrozenRefused(f"key {key_id} is frozen: {reason.reason}")
+    for key_id in key_ids:
+        owners = {item.key_owner for item in walked.get(key_id, ()) if isinstance(item, Record)}
+        if not owners:
+            raise ObjectNotFound(f"the vault has no record of key {key_id}: look it up with key_archive_info")
+        if task.params["key_owner"] not in owners:
+            raise RecordMismatch(
+                f"key {key_id} is archived for {', '.join(sorted(owners))!r}, not for {task.params['key_owner']!r}"
+            )
+
+
+def approve(task: ControllerTask, transport: str) -> dict:
+    """Give one agent's approval, on this machine.
+
+    Args:
+        transport: of the task's connection; only ``local`` is the agent's own machine.
+    """
+    if transport != "local":
+        raise NotOnOwnMachine(
+            "recovery_approval runs on the agent's own machine only, with connection: local; it must not pass through "
+            f"another one (this task's connection is {transport!r})"
+        )
+    request_id = check_digest(task.params["request_id"])
+    envelope = _read_request(task.vault, request_id)
+    key_ids = _requested(envelope)
+    with journal.refusals_recorded(task, "approve", key_ids):
+        head = event_log.head(task.vault)
+        relay = {
+            "envelope": canonical.encode(envelope),
+            "head": {"number": head.number, "digest": head.digest},
+            "keys": _about(task, request_id, key_ids, for_agent=task.params["agent"]),
+        }
+        reply = task.call("approve", relay)
+    if not task.check_mode and reply.relay["approvals"]:
+        for key_id, given in reply.relay["approvals"].items():
+            _create_approval(task.vault, request_id, key_id, given)
+        keys = [(key_id, f"agent {task.params['agent']}") for key_id in reply.relay["approvals"]]
+        journal.write(task, "approve", "success", keys, f"request {request_id}")
+    return dict(reply.raw)
+
+
+def recover(task: ControllerTask) -> dict:
+    """Give recovered keys back to the owner's host."""
+    request_id = check_digest(task.params["request_id"])
+    key_ids = [check_digest(item["key_id"]) for item in task.params["keys"]]
+    with journal.refusals_recorded(task, "recover", key_ids):
+        head = event_log.head(task.vault)
+        keys = _about(task, request_id, key_ids, for_agent=None)
+        reply = task.call("recover", {"head": {"number": head.number, "digest": head.digest}, "keys": keys})
+    if reply.changed and not task.check_mode:
+        back = [(row["key_id"], f"group {row['group']}: {', '.join(row['agents'])}") for row in reply.results if row["changed"]]
+        journal.write(task, "recover", "success", back, f"request {request_id}")
+    return dict(reply.raw)
+
+
+def _read_request(vault: Vault, request_id: str) -> bytes:
+    found = vault.read([paths.request(request_id)])
+    if not found:
+        raise ObjectNotFound(f"the vault has no request {request_id}: compare the ID with the one that the owner's host shows")
+    return found[paths.request(request_id)]
+
+
+def _requested(envelope: bytes) -> list[str]:
+    """The key IDs in a request, unverified: only to know what to fetch; the agent's machine verifies the request."""
+    return list(requests.parse(requests.payload_of(envelope)).key_ids)
+
+
+def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent: str | None) -> dict:
+    """Everything that the vault has about these keys and this request.
+
+    Args:
+        for_agent: name of the agent whose shares are fetched; None: sealed keys are fetched instead.
+    """
+    revisions = records.walk_raw(task.vault, key_ids)
+    frozen = freezes.frozen(task.vault, key_ids)
+    parsed = {key_id: _parsed(texts) for key_id, texts in revisions.items()}
+    agents = {key_id: {agent.agent_id for item in found for group in item.groups for agent in group.agents} for key_id, found in parsed.items()}
+    given = _approvals(task.vault, request_id, agents)
+    about = {}
+    for key_id in key_ids:
+        found = parsed.get(key_id, [])
+        about[key_id] = {
+            "records": [canonical.encode(text) for text in revisions.get(key_id, [])],
+            "approvals": given.get(key_id, {}),
+            "frozen": frozen[key_id].reason if key_id in frozen else None,
+            "shares": _fetch(task.vault, _share_paths(found, for_agent)) if for_agent else {},
+            "sealed": {} if for_agent else _fetch(task.vault, [paths.sealed_key(item.sealed_key) for item in found]),
+        }
+    return about
+
+
+def _parsed(texts: Iterable[bytes]) -> list[Record]:
+    """The revisions that can be read; the machine that gets all of them reports the others."""
+    return [item for item in map(records.parsed, texts) if isinstance(item, Record)]
+
+
+def _share_paths(found: list[Record], agent_name: str) -> list[str]:
+    return [
+        paths.share(agent.agent_id, agent.share)
+        for item in found
+        for group in item.groups
+        for agent in group.agents
+        if agent.name == agent_name
+    ]
+
+
+def _fetch(vault: Vault, names: list[str]) -> dict[str, str]:
+    return {path.rsplit("/", 1)[1]: canonical.encode(content) for path, content in vault.read(names).items()}
+
+
+def _approvals(vault: Vault, request_id: str, agents: dict[str, set[str]]) -> dict[str, dict[str, list[str]]]:
+    """Per key ID and agent ID the approvals, oldest first, in one bulk read."""
+    wanted = {
+        paths.approval(request_id, key_id, agent_id, number): (key_id, agent_id)
+        for key_id, ids in agents.items()
+        for agent_id in ids
+        for number in range(1, _MOST_APPROVALS + 1)
+    }
+    content = vault.read(wanted)
+    found: dict[str, dict[str, list[str]]] = {}
+    for path, (key_id, agent_id) in wanted.items():
+        if path in content:
+            found.setdefault(key_id, {}).setdefault(agent_id, []).append(canonical.encode(content[path]))
+    return found
+
+
+def _create_approval(vault: Vault, request_id: str, key_id: str, given: dict) -> None:
+    envelope = canonical.decode(given["envelope"])
+    for number in range(1, _MOST_APPROVALS + 1):
+        if vault.create({paths.approval(request_id, key_id, given["agent_id"], number): envelope}):
+            return
+    raise FormatError(
+        f"there are {_MOST_APPROVALS} approvals of this agent for key {key_id[:16]}... already, none of them good: make a new request"
+    )
