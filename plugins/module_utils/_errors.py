@@ -80,6 +80,10 @@ class FileError(HostError):
     """A file or folder cannot be read or written as asked."""
 
 
+class FileMissing(FileError):
+    """There is no such file, or no such folder."""
+
+
 class KeyUnreadable(HostError):
     """There is something where the key should be, and it cannot be read as a private key. It is never overwritten."""
 

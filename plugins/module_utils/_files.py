@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._drafts import NewFile, drafts_of, sync
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, FileMissing
 from ansible_collections.keyops.lifecycle.plugins.module_utils._folders import file_error
 
 #: Private keys and our own formats are far smaller.
@@ -63,11 +63,12 @@ def read_file(path: str, limit: int = DEFAULT_LIMIT, follow_links: bool = False)
     """The content of a regular file of at most ``limit`` bytes.
 
     Raises:
-        FileError: it is missing, a directory, a FIFO, a link (unless ``follow_links``), too large or unreadable.
+        FileMissing: there is no such file or folder.
+        FileError: it is a directory, a FIFO, a link (unless ``follow_links``), too large or unreadable.
     """
     existing = read_existing(path, limit, follow_links)
     if existing is None:
-        raise FileError(f"{path}: it does not exist")
+        raise FileMissing(f"{path}: it does not exist")
     return existing.content
 
 
@@ -82,7 +83,7 @@ def read_existing(path: str, limit: int = DEFAULT_LIMIT, follow_links: bool = Fa
     try:
         with _folders.opened(parent) as folder:
             return _read_at(folder, name, path, limit)
-    except _folders.FolderMissing:
+    except FileMissing:
         return None
 
 
@@ -101,8 +102,17 @@ def write_new(files: Sequence[NewFile]) -> list[bool]:
     return created
 
 
-def replace(files: Sequence[NewFile], seen: Sequence[ExistingFile | None] = ()) -> None:
-    """Write the files under their names, whole and at once, whatever was there.
+def replace(file: NewFile) -> None:
+    """Write the file under its name, whole and at once, whatever was there.
+
+    Raises:
+        FileError: as ``write_new``.
+    """
+    replace_all([file])
+
+
+def replace_all(files: Sequence[NewFile], seen: Sequence[ExistingFile | None] = ()) -> None:
+    """As ``replace``, for many files.
 
     Args:
         files: what to write.
@@ -121,22 +131,36 @@ def replace(files: Sequence[NewFile], seen: Sequence[ExistingFile | None] = ()) 
             sync(folders)
 
 
-def remove(files: Sequence[ExistingFile]) -> None:
-    """Remove the files, durably.
+def remove(path: str, seen: ExistingFile | None = None) -> None:
+    """Remove the file, durably; it is no error when it is not there.
+
+    Args:
+        path: of the file.
+        seen: what the caller saw there: anything else in its place by now is an error. None: not checked.
 
     Raises:
-        FileError: a file cannot be removed, or is not as it was seen; the files before it are removed.
+        FileError: it cannot be removed, or is not as it was seen.
     """
-    for existing in files:
-        parent, name = os.path.split(existing.path)
-        with _folders.opened(parent, to_write=True) as folder:
-            _folders.lock_folders([folder])
-            _check_unchanged(folder, name, existing.path, existing)
-            try:
+    parent, name = os.path.split(path)
+    with _folders.opened(parent, to_write=True) as folder:
+        _folders.lock_folders([folder])
+        if seen is not None:
+            _check_unchanged(folder, name, path, seen)
+        try:
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
-                os.fsync(folder)
-            except OSError as error:
-                raise file_error(error, existing.path) from error
+            os.fsync(folder)
+        except OSError as error:
+            raise file_error(error, path) from error
+
+
+def make_private_folder(path: str) -> None:
+    """Create the folder and what is missing above it, durably and with mode 0700.
+
+    Raises:
+        FileError: it cannot be created, or it exists and belongs to another user.
+    """
+    _folders.make_folder(path, 0o700)
 
 
 def check_target(path: str, owner: str | None = None, group: str | None = None) -> None:

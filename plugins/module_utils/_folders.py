@@ -24,12 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError
-
-
-class FolderMissing(FileError):
-    """There is no such folder."""
-
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, FileMissing
 
 _LEFTOVER = re.compile(r"\.keyops-[0-9a-f]{16}\.tmp")
 _O_PATH = getattr(os, "O_PATH", os.O_RDONLY)
@@ -92,13 +87,13 @@ def opened(path: str, to_write: bool = False) -> Iterator[int]:
     """A descriptor of the folder, for use as ``dir_fd``; with ``to_write`` one that can be listed, locked and synced.
 
     Raises:
-        FolderMissing: it does not exist.
+        FileMissing: it does not exist.
         FileError: it is no folder, not accessible, behind a link of another user, or (to write) open to everybody.
     """
     try:
         folder = _walk(path, os.O_RDONLY if to_write else _O_PATH)
     except FileNotFoundError as error:
-        raise FolderMissing(f"{path}: the folder does not exist; create it first") from error
+        raise FileMissing(f"{path}: the folder does not exist; create it first") from error
     except OSError as error:
         raise file_error(error, path) from error
     try:

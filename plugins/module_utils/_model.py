@@ -48,7 +48,8 @@ class KeyFacts:
         algorithm: one word as in the option: ``rsa-3072``, ``ec-p256``, ``ed25519``, ``x25519``; other types by their
             plain name (``dsa``, ``rsassa-pss``, ``ec-secp256k1``).
         public_key: DER SubjectPublicKeyInfo.
-        bound_usage: the usage that the key carries inside itself, or None.
+        bound_usage: the usage that the key carries inside itself, or None; ``conflict`` for an attribute that does not
+            bind it to exactly one usage (see _keys/usage_attribute.py): then no usage fits.
         container: ``pkcs8``, ``encrypted-pkcs8``, ``traditional`` (PKCS#1, SEC1, DSA) or ``openssh``.
     """
 

@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, StateError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Receipt
@@ -26,7 +26,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def default_state_dir() -> str:
-    """Where the state lies unless ``state_dir`` says otherwise: root's is the host's, a user's is in the home folder."""
+    """Where the state lies unless ``state_dir`` says otherwise: root's is the host's, a user's is below the home."""
     if os.geteuid() == 0:
         return "/var/lib/keyops"
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
@@ -66,8 +66,8 @@ def write_receipts(state_dir: str, receipts: Sequence[Receipt]) -> None:
         return
     for receipt in receipts:
         _check(receipt)
-    _folders.make_folder(os.path.join(state_dir, "receipts"), 0o700)
-    _files.replace(
+    _files.make_private_folder(os.path.join(state_dir, "receipts"))
+    _files.replace_all(
         [
             _files.NewFile(
                 _path(state_dir, receipt.key_id), canonical.dumps({"format": _FORMAT, **dataclasses.asdict(receipt)})
