@@ -28,11 +28,11 @@ def read_private_key(text: str, passphrase: str | None, option: str) -> object:
         KeyUnreadable, WrongPassphrase, FileError, KeyReferenceError: with the option's name in front.
     """
     try:
-        data = _files.read_file(reference.parse(text).path, KEY_FILE_LIMIT)
-        key = key_file.load(data, passphrase)
+        existing = _files.read_existing(reference.parse(text).path, KEY_FILE_LIMIT)
+        if existing is None:
+            raise KeyNotFound(f"there is no key at {text}")
+        key = key_file.load(existing.content, passphrase)
         key_file.check_fully(key)
         return key_file.to_cryptography(key)
-    except FileNotFoundError as error:
-        raise KeyNotFound(f"{option}: there is no key at {text}") from error
     except KeyopsError as error:
         raise type(error)(f"{option}: {error}") from error

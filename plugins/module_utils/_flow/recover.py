@@ -82,11 +82,11 @@ def _unique(items: list[dict]) -> list[dict]:
 def _wanted(item: dict) -> _Wanted:
     key_id = check_digest(item["key_id"])
     path = reference.parse(item["key"]).path
-    try:
-        data = _files.read_file(path, KEY_FILE_LIMIT)
-    except FileNotFoundError:
+    existing = _files.read_existing(path, KEY_FILE_LIMIT)
+    if existing is None:
+        _files.check_target(path, item["owner"], item["group"])
         return _Wanted(key_id, path, item)
-    there = key_file.facts_of(data, item["passphrase"]).key_id
+    there = key_file.facts_of(existing.content, item["passphrase"]).key_id
     if there != key_id:
         raise KeyExists(f"{path} holds another key ({there[:16]}...), which is not overwritten: name another place")
     return _Wanted(key_id, path, item, present=True)

@@ -64,11 +64,19 @@ def verify(envelope: bytes, payload_type: str, certificate: bytes) -> bytes:
         FormatError: when it is no envelope of this type with one signature.
         SignatureInvalid: when the signature is not by that key over that payload and type.
     """
-    payload, signature = _parse(envelope, payload_type)
     try:
         public_key = x509.load_der_x509_certificate(certificate).public_key()
+    except ValueError as error:
+        raise SignatureInvalid("the certificate to verify with cannot be read") from error
+    return verify_with_key(envelope, payload_type, public_key)
+
+
+def verify_with_key(envelope: bytes, payload_type: str, public_key: object) -> bytes:
+    """The same, with a cryptography public key object."""
+    payload, signature = _parse(envelope, payload_type)
+    try:
         _verify(public_key, signature, _pre_authentication_encoding(payload_type, payload))
-    except (InvalidSignature, ValueError) as error:
+    except (InvalidSignature, OptionError) as error:
         raise SignatureInvalid(f"the signature over the {payload_type} statement does not verify") from error
     return payload
 

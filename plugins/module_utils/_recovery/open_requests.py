@@ -14,7 +14,7 @@ import datetime
 import os
 from dataclasses import dataclass, field
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, StateError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
@@ -49,8 +49,8 @@ def save(state_dir: str, opened: OpenRequest) -> None:
         **{"one_time_key": canonical.encode(opened.one_time_key), "recovered": sorted(opened.recovered)},
     }
     folder = _folder(state_dir)
-    _files.make_private_folder(folder)
-    _files.replace(_files.NewFile(os.path.join(folder, opened.request_id + ".json"), canonical.dumps(value), 0o600))
+    _folders.make_folder(folder, 0o700)
+    _files.replace([_files.NewFile(os.path.join(folder, opened.request_id + ".json"), canonical.dumps(value))])
 
 
 def load(state_dir: str, request_id: str) -> OpenRequest:
@@ -60,13 +60,14 @@ def load(state_dir: str, request_id: str) -> OpenRequest:
         StateError: when this host has none, so when it was made elsewhere, is finished, or its time is over.
     """
     path = os.path.join(_folder(state_dir), request_id + ".json")
-    if not os.path.exists(path):
+    existing = _files.read_existing(path, _LIMIT)
+    if existing is None:
         raise StateError(
             f"this host has no open request {request_id}: recover on the host (and with the state_dir) where the request "
             "was made, or make a new request"
         )
     try:
-        value = canonical.load_object(_files.read_file(path, _LIMIT), _VERSION, _FIELDS)
+        value = canonical.load_object(existing.content, _VERSION, _FIELDS)
         envelope = canonical.decode(value["envelope"])
         request = requests.verify(envelope, request_id)
         return OpenRequest(
@@ -85,7 +86,9 @@ def load_all(state_dir: str) -> list[OpenRequest]:
 
 def remove(state_dir: str, request_id: str) -> None:
     """Remove the request's file, and with it the one-time key."""
-    _files.remove(os.path.join(_folder(state_dir), request_id + ".json"))
+    existing = _files.read_existing(os.path.join(_folder(state_dir), request_id + ".json"), _LIMIT)
+    if existing is not None:
+        _files.remove([existing])
 
 
 def remove_expired(state_dir: str, now: datetime.datetime) -> list[str]:

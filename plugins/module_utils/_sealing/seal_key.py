@@ -25,7 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     UsageConflictRefused,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm, der, usage_attribute
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm, pkcs8
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
     PrivateKey,
     RecoveryAgent,
@@ -42,8 +42,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import (
     shares_split,
 )
 
-_ATTRIBUTES = 0xA0  # [0] IMPLICIT SET OF Attribute (RFC 5208 section 5)
-
 
 def seal(private_key: PrivateKey, usage: str, key_owner: str, groups: tuple[RecoveryGroup, ...]) -> SealedKey:
     """The sealed key with a sealed share for every agent.
@@ -59,12 +57,15 @@ def seal(private_key: PrivateKey, usage: str, key_owner: str, groups: tuple[Reco
         OptionError: when the key owner's name cannot stand in a share text, or there is no group.
         MissingLibrary: for m >= 2 without Cryptodome.
     """
-    _check(private_key, usage, key_owner, groups)
+    # 1. A key from elsewhere gets its usage attribute here, so that what is recovered is bound to its usage.
+    _check_options(key_owner, groups)
+    info = _nonsigning(private_key, usage)
+    content = pkcs8.compose(pkcs8.with_usage(info, usage)) if info.usage is None else private_key.pkcs8
     # 2. Ascending identifiers: DER sorts the recipients, and so they stand in the order of the groups.
     kek_ids = sorted(os.urandom(cms_parts.KEK_ID_SIZE).hex() for _group in groups)
     keks = [(kek_id, os.urandom(cms_parts.KEY_SIZE)) for kek_id in kek_ids]
     # 3.
-    message = cms_seal.seal_with_keks(_with_usage(private_key, usage), keks)
+    message = cms_seal.seal_with_keks(content, keks)
     digest = canonical.digest(message)
     # 4.
     about = {"key_id": private_key.facts.key_id, "key_owner": key_owner, "usage": usage, "sealed_key": digest}
@@ -72,30 +73,27 @@ def seal(private_key: PrivateKey, usage: str, key_owner: str, groups: tuple[Reco
     return SealedKey(private_key.facts.key_id, key_owner, usage, digest, sealed_groups, message)
 
 
-def _check(private_key: PrivateKey, usage: str, key_owner: str, groups: tuple[RecoveryGroup, ...]) -> None:
-    facts = private_key.facts
+def _nonsigning(private_key: PrivateKey, usage: str) -> pkcs8.PrivateKeyInfo:
+    """The parts of the key; its bytes decide here, not what was noted about them."""
+    info = pkcs8.parse(private_key.pkcs8)
+    kind = pkcs8.algorithm_word(info, private_key.facts.public_key)
+    who = f"key {private_key.facts.key_id}"
     if usage not in share_text.NONSIGNING:
-        raise SigningUsageRefused(f"key {facts.key_id}: the usage {usage} is never archived")
-    if facts.bound_usage not in (None, usage):
-        raise UsageConflictRefused(f"key {facts.key_id}: it is bound to {facts.bound_usage}, not to {usage}")
-    if usage not in algorithm.usages_of(facts.algorithm):
-        raise UsageAlgorithmRefused(f"key {facts.key_id}: a key of the type {facts.algorithm} cannot have {usage}")
+        raise SigningUsageRefused(f"{who}: the usage {usage} is never archived")
+    if info.usage not in (None, usage):
+        raise UsageConflictRefused(f"{who}: it is bound to {info.usage}, not to {usage}")
+    if usage not in algorithm.usages_of(kind):
+        raise UsageAlgorithmRefused(f"{who}: a key of the type {kind} cannot have the usage {usage}")
+    return info
+
+
+def _check_options(key_owner: str, groups: tuple[RecoveryGroup, ...]) -> None:
     if not groups:
         raise OptionError("recovery_groups: name at least one group, or nobody could open the key again")
     try:
         share_text.check_name(key_owner, "key_owner")
     except FormatError as error:
         raise OptionError(str(error)) from error
-
-
-def _with_usage(private_key: PrivateKey, usage: str) -> bytes:
-    """The PrivateKeyInfo with its usage attribute; a key from elsewhere gets it here, so that recovery binds it."""
-    if private_key.facts.bound_usage == usage:
-        return private_key.pkcs8
-    fields = der.read_sequence(private_key.pkcs8)
-    attributes = [attribute.whole for attribute in fields[3].children()] if len(fields) > 3 else []
-    attributes = sorted([*attributes, usage_attribute.encode(usage)])
-    return der.write(der.SEQUENCE, *(field.whole for field in fields[:3]), der.write(_ATTRIBUTES, *attributes))
 
 
 def _seal_group(group: RecoveryGroup, kek_id: str, kek: bytes, about: dict) -> SealedGroup:

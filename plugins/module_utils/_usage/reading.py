@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 #: Public keys and certificates are far smaller; a bundle of all public CAs has 250 KB.
 MAX_SIZE = 1 << 20
@@ -38,7 +38,7 @@ def read_present(paths: Iterable[str], limit: int, problems: list[str]) -> Itera
             yield path, data
 
 
-def read_one(path: str, limit: int, problems: list[str], wanted: object = None) -> bytes | None:
+def read_one(path: str, limit: int, problems: list[str], wanted: Callable[[bytes], bool] | None = None) -> bytes | None:
     """The content of one file, or None when it is missing, unreadable (reported) or not ``wanted``.
 
     Args:
@@ -63,7 +63,7 @@ def read_one(path: str, limit: int, problems: list[str], wanted: object = None) 
         os.close(descriptor)
 
 
-def _bounded(descriptor: int, path: str, limit: int, problems: list[str], wanted: object) -> bytes | None:
+def _bounded(descriptor: int, path: str, limit: int, problems: list[str], wanted: Callable[[bytes], bool] | None) -> bytes | None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         problems.append(f"{path}: not looked at, it is not a regular file")

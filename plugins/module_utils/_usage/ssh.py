@@ -36,8 +36,7 @@ _PATTERN_LINE = re.compile(rb"^[ \t]*AuthorizedKeysFile[ \t=]+([^\r\n]+)", re.I 
 #: A public key blob begins with the length of its type's name, which is below 2**16: base64 ``AAA``.
 _BLOB = re.compile(rb"(?<![A-Za-z0-9+/])AAAA[A-Za-z0-9+/]{16,32768}={0,2}")
 
-_RSA, _ED25519 = "1.2.840.113549.1.1.1", "1.3.101.112"
-_EC = "1.2.840.10045.2.1"
+_ED25519 = "1.3.101.112"
 _CURVES = {b"nistp256": "1.2.840.10045.3.1.7", b"nistp384": "1.3.132.0.34", b"nistp521": "1.3.132.0.35"}
 _CERTIFICATE = b"-cert-v01@openssh.com"
 
@@ -47,12 +46,12 @@ class SshPlaces:
     """Where to look.
 
     Attributes:
-        passwd: the accounts of this host.
+        accounts: the accounts of this host, as passwd(5).
         folder: sshd's configuration and host keys.
         extra: further files in the form of authorized_keys (the option ``authorized_keys``).
     """
 
-    passwd: str = "/etc/passwd"
+    accounts: str = "/etc/passwd"
     folder: str = "/etc/ssh"
     extra: tuple[str, ...] = ()
 
@@ -118,19 +117,13 @@ def public_key(blob: bytes) -> bytes:
         _nonce, rest = _string(rest)
     one, rest = _string(rest)
     if kind == b"ssh-ed25519":
-        return _subject_public_key_info(one, der.oid(_ED25519))
+        return identity.subject_public_key_info(der.oid(_ED25519), one)
     two, rest = _string(rest)
     if kind == b"ssh-rsa":
-        # Whatever zeros a maker put before the numbers: the key ID is over the shortest form.
-        exponent, modulus = (der.write_integer(int.from_bytes(number, "big")) for number in (one, two))
-        return _subject_public_key_info(der.write(der.SEQUENCE, modulus, exponent), der.oid(_RSA), der.write(der.NULL))
+        return identity.rsa_public_key(int.from_bytes(two, "big"), int.from_bytes(one, "big"))
     if kind == b"ecdsa-sha2-" + one and one in _CURVES:
-        return _subject_public_key_info(two, der.oid(_EC), der.oid(_CURVES[one]))
+        return identity.ec_public_key(_CURVES[one], two)
     raise FormatError("not a type of SSH key that is known here")
-
-
-def _subject_public_key_info(key: bytes, *algorithm: bytes) -> bytes:
-    return der.write(der.SEQUENCE, der.write(der.SEQUENCE, *algorithm), der.write_bits(key))
 
 
 def _string(data: bytes) -> tuple[bytes, bytes]:
@@ -155,11 +148,11 @@ def _server_files(folder: str, problems: list[str]) -> list[str]:
 
 def _account_files(where: SshPlaces, problems: list[str]) -> list[str]:
     patterns = _patterns(where.folder, problems)
-    lines = [data.splitlines() for _path, data in reading.read_present([where.passwd], 1 << 24, problems)]
+    lines = [data.splitlines() for _path, data in reading.read_present([where.accounts], 1 << 24, problems)]
     accounts = [line.split(b":") for line in (lines[0] if lines else [])]
     accounts = [fields for fields in accounts if len(fields) == 7 and fields[5].startswith(b"/")]
     if len(accounts) > MAX_ACCOUNTS:
-        problems.append(f"{where.passwd}: only the first {MAX_ACCOUNTS} of {len(accounts)} accounts were looked at")
+        problems.append(f"{where.accounts}: only the first {MAX_ACCOUNTS} of {len(accounts)} accounts were looked at")
     return [_expanded(pattern, fields) for fields in accounts[:MAX_ACCOUNTS] for pattern in patterns]
 
 

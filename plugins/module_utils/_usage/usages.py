@@ -111,8 +111,12 @@ def possible_usages(algorithm: str) -> tuple[str, ...]:
 
 
 def can_only_sign(algorithm: str) -> bool:
-    """Whether keys of this type can sign and nothing else (FIPS 186-5, FIPS 204, FIPS 205, RFC 8032, RFC 4055)."""
-    return algorithm in ("ed25519", "ed448", "dsa", "rsassa-pss") or algorithm.startswith(("ml-dsa", "slh-dsa"))
+    """Whether keys of this type can sign and nothing else (FIPS 186-5, FIPS 204, FIPS 205, RFC 8032, RFC 4055).
+
+    ML-DSA and SLH-DSA keys may come by name or, where no library knows them, by their OID in NIST's sigAlgs arc.
+    """
+    named = algorithm in ("ed25519", "ed448", "dsa", "rsassa-pss")
+    return named or algorithm.startswith(("ml-dsa", "slh-dsa", "2.16.840.1.101.3.4.3."))
 
 
 def extended_key_usages(usage: str, wanted: list[str]) -> tuple[str, ...]:

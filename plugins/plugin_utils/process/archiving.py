@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ArchiveRefusal,
     DigestMismatch,
-    PossessionNotProven,
     RecordMismatch,
     SigningRegisterRefused,
 )
@@ -161,8 +160,6 @@ def _archive_chunk(task: ControllerTask, groups: tuple[RecoveryGroup, ...], chun
     challenges = {}
     for item in chunk:
         public_key = canonical.decode(item.row["public_key"])
-        if canonical.digest(public_key) != item.key_id:
-            raise PossessionNotProven(f"{item.row['key']}: the host's key ID is not that of its public key")
         challenges[item.key_id], expected[item.key_id] = possession.make_challenge(public_key, item.key_id)
     with journal.refusals_recorded(task, "archive", [item.key_id for item in chunk]):
         reply = task.call("seal", {"challenges": challenges})  # 3
@@ -203,12 +200,9 @@ def _sealed_key(relayed: dict, key_owner: str, groups: tuple[RecoveryGroup, ...]
 
 
 def _store(task: ControllerTask, chunk: list[Candidate], sealed: dict[str, SealedKey]) -> dict[str, Record]:
-    objects = {}
+    objects: dict[str, bytes] = {}
     for key in sealed.values():
-        objects[paths.sealed_key(key.digest)] = key.message
-        for group in key.groups:
-            for share in group.shares:
-                objects[paths.share(share.agent.agent_id, canonical.digest(share.message))] = share.message
+        objects.update(records.objects_of(key))
     task.vault.create(objects)
     built = [
         records.record_of(
@@ -220,7 +214,7 @@ def _store(task: ControllerTask, chunk: list[Candidate], sealed: dict[str, Seale
         )
         for item in chunk
     ]
-    return {record.key_id: record for record in records.add_all(task.vault, built)}
+    return records.add_many(task.vault, built)
 
 
 def _facts(row: dict) -> KeyFacts:

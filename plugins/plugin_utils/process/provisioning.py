@@ -13,13 +13,13 @@
 from __future__ import annotations
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import NotArchivedRefused
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.archiving import raise_alarm
-
-SIGNING = ("signature", "certificate_signing", "authentication")
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register import SIGNING_USAGES
 
 
 def provision(task: ControllerTask) -> dict:
@@ -56,11 +56,12 @@ def _confirm(task: ControllerTask, unconfirmed: list[dict]) -> HostReply:
 
 
 def _register(task: ControllerTask, rows: list[dict]) -> None:
-    signing = {row["key_id"]: row for row in rows if row["key_id"] and row["usage"] in SIGNING and row["state"] == "present"}
+    signing = {row["key_id"]: row for row in rows if row["key_id"] and row["usage"] in SIGNING_USAGES and row["state"] == "present"}
     if not signing:
         return
+    now = times.text(times.now())
     entries = [
-        {**{name: row[name] for name in ("key_id", "usage", "algorithm")}, "host": task.host, "place": row["key"]}
+        signing_register.SigningKey(row["key_id"], row["usage"], row["algorithm"], task.host, row["key"], now)
         for row in signing.values()
     ]
     created = signing_register.register(task.vault, entries)

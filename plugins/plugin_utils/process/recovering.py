@@ -19,10 +19,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ObjectNotFound,
     RecordMismatch,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, check_digest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes, records
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes, numbered, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
@@ -125,7 +125,7 @@ def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent:
     Args:
         for_agent: name of the agent whose shares are fetched; None: sealed keys are fetched instead.
     """
-    revisions = records.walk_raw(task.vault, key_ids)
+    revisions = numbered.read(task.vault, paths.record, key_ids)
     frozen = freezes.frozen(task.vault, key_ids)
     parsed = {key_id: _parsed(texts) for key_id, texts in revisions.items()}
     agents = {key_id: {agent.agent_id for item in found for group in item.groups for agent in group.agents} for key_id, found in parsed.items()}
@@ -145,7 +145,13 @@ def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent:
 
 def _parsed(texts: Iterable[bytes]) -> list[Record]:
     """The revisions that can be read; the machine that gets all of them reports the others."""
-    return [item for item in map(records.parsed, texts) if isinstance(item, Record)]
+    found = []
+    for text in texts:
+        try:
+            found.append(record.parse(text))
+        except FormatError:
+            continue
+    return found
 
 
 def _share_paths(found: list[Record], agent_name: str) -> list[str]:

@@ -1,0 +1,174 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Archive keys: the host's half, in three steps that the action asks for.
+
+- ``facts``: what is there, all the evidence about it, and what is refused; nothing is changed and no key is fully loaded.
+- ``seal``: the keys that the vault does not have: judged again, checked fully, sealed to the groups; the possession
+  challenge is answered. What leaves the host is ciphertext and public facts.
+- ``receipt``: the vault has the record: keep the receipt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    ArchiveRefusal,
+    KeyNotFound,
+    KeyopsError,
+    OptionError,
+    StateError,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession, reference
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Evidence, KeyFacts, Receipt, SealedKey
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.seal_key import seal
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import evidence as evidences
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.ssh import SshPlaces
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """One item of ``keys``: what is there, and whether it may be archived.
+
+    Attributes:
+        item: the options.
+        evidence: None when there is no key yet (check mode) or it cannot be archived without looking further.
+        usage: when it may be archived.
+        refusal: when it may not.
+    """
+
+    item: dict = field(repr=False)
+    evidence: Evidence | None = None
+    receipt: Receipt | None = None
+    usage: str | None = None
+    refusal: KeyopsError | None = None
+
+
+def run(task: HostTask) -> FlowResult:
+    """See the module's docstring."""
+    if task.step == "facts":
+        return _facts(task)
+    if task.step == "seal":
+        return _seal(task)
+    if task.step == "receipt":
+        _receipts.write_receipts(_state_dir(task), [Receipt(**receipt) for receipt in task.relay["receipts"]])
+        return FlowResult(True, [])
+    raise OptionError("step: this module is called by its action plugin only")
+
+
+def _facts(task: HostTask) -> FlowResult:
+    """Relay out: ``{"certificates": {key ID: [base64]}}``."""
+    examined, warnings = _examine(task)
+    certificates = {one.evidence.facts.key_id: _certificates(one.evidence) for one in examined if one.evidence}
+    return FlowResult(False, [_row(one) for one in examined], relay={"certificates": certificates}, warnings=warnings)
+
+
+def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:
+    """Every item judged by all the evidence on this host; an unreadable file is an error, not a refusal."""
+    read = [_read(item, task.check_mode) for item in task.params["keys"]]
+    known = [facts.key_id for facts in read if facts]
+    if len(set(known)) != len(known):
+        raise OptionError("keys: two items are the same key")
+    subjects = [_subject(item, facts) for item, facts in zip(task.params["keys"], read) if facts]
+    places = SshPlaces(extra=tuple(task.params["authorized_keys"]))
+    gathered = evidences.gather(subjects, _state_dir(task), task.params["search"], places)
+    found = {
+        one.facts.key_id: (one, receipt) for one, receipt in zip(gathered.evidence, gathered.receipts)
+    }
+    examined = [_judged(item, *found[facts.key_id]) if facts else _Examined(item) for item, facts in zip(task.params["keys"], read)]
+    return examined, [f"not looked at for evidence: {text}" for text in gathered.not_looked_at]
+
+
+def _read(item: dict, check_mode: bool) -> KeyFacts | None:
+    path = reference.parse(item["key"]).path
+    existing = _files.read_existing(path, KEY_FILE_LIMIT)
+    if existing is not None:
+        return key_file.facts_of(existing.content, item["passphrase"])
+    if check_mode:
+        return None  # the same check run would have made it
+    raise KeyNotFound(f"{item['key']}: there is no key; make it with private_key first")
+
+
+def _subject(item: dict, facts: KeyFacts) -> evidences.Subject:
+    return evidences.Subject(
+        facts,
+        reference.parse(item["key"]).path,
+        item["usage"],
+        evidences.read_named(item["certificates"]),
+        item["accept_declared_usage"],
+    )
+
+
+def _judged(item: dict, evidence: Evidence, receipt: Receipt | None) -> _Examined:
+    try:
+        return _Examined(item, evidence, receipt, usage=judge(evidence))
+    except ArchiveRefusal as refusal:
+        return _Examined(item, evidence, receipt, refusal=refusal)
+
+
+def _certificates(evidence: Evidence) -> list[str]:
+    own = {one.der for one in (*evidence.named, *evidence.found) if one.key_id == evidence.facts.key_id}
+    return [canonical.encode(der) for der in sorted(own)]
+
+
+def _row(one: _Examined) -> dict:
+    facts = one.evidence.facts if one.evidence else None
+    refusal = {"class": type(one.refusal).__name__, "message": str(one.refusal)} if one.refusal else None
+    return {
+        **{"key": one.item["key"], "usage": one.usage or one.item["usage"], "refusal": refusal},
+        "key_id": facts.key_id if facts else None,
+        "algorithm": facts.algorithm if facts else None,
+        "container": facts.container if facts else None,
+        "public_key": canonical.encode(facts.public_key) if facts else None,
+        "receipt": one.receipt.sealed_key if one.receipt else None,
+    }
+
+
+def _seal(task: HostTask) -> FlowResult:
+    """Relay in: ``{"challenges": {key ID: challenge}}``; out: ``{"sealed": {key ID: ...}}``."""
+    groups = parse_groups(task.params["recovery_groups"], task.params["minimum_threshold"], times.now())
+    challenges = task.relay["challenges"]
+    examined, _warnings = _examine(task)
+    wanted = {one.evidence.facts.key_id: one for one in examined if one.evidence and one.evidence.facts.key_id in challenges}
+    if set(wanted) != set(challenges):
+        raise StateError("a key was replaced while it was being archived: run again")
+    sealed = {}
+    for key_id, one in wanted.items():
+        if one.refusal:  # judged again, because the evidence may have changed since the first step
+            raise one.refusal
+        key = key_file.load(_files.read_file(reference.parse(one.item["key"]).path), one.item["passphrase"])
+        private_key = key_file.check_fully(key)
+        if key.facts.key_id != key_id:
+            raise StateError(f"{one.item['key']} was replaced while it was being archived: run again")
+        answer = possession.answer_challenge(private_key, key_id, challenges[key_id])
+        sealed[key_id] = _relayed(seal(key, one.usage, task.params["key_owner"], groups), answer)
+    return FlowResult(False, [], relay={"sealed": sealed})
+
+
+def _relayed(key: SealedKey, answer: str) -> dict:
+    groups = [
+        {
+            "kek_id": group.kek_id,
+            "shares": [
+                {"share_digest": share.share_digest, "message": canonical.encode(share.message)} for share in group.shares
+            ],
+        }
+        for group in key.groups
+    ]
+    return {
+        **{"key_id": key.key_id, "usage": key.usage, "digest": key.digest, "message": canonical.encode(key.message)},
+        **{"groups": groups, "possession": answer},
+    }
+
+
+def _state_dir(task: HostTask) -> str:
+    return task.params["state_dir"] or _receipts.default_state_dir()
