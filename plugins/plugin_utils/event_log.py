@@ -112,7 +112,7 @@ def _claim(vault: Vault, content: Callable[[Head], bytes]) -> Head:
         if clock.monotonic() > deadline:
             raise VaultUnavailable(f"the event log was too busy for {PATIENCE:.0f} seconds; run again")
         # Jitter, so that those who lost together do not come back together.
-        clock.sleep(random.uniform(0, 0.001 * 2 ** min(attempt, 5)))
+        clock.sleep(random.uniform(0, 0.001 * 2 ** min(attempt, 5)))  # noqa: S311
         # The number is taken, so the walk goes on behind it. If its object was destroyed, the chain goes over it.
         before = _head_from(vault, Head(claimed.number, before.digest))
     raise AssertionError("unreachable")

@@ -12,6 +12,10 @@ import random
 import sqlite3
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
@@ -19,9 +23,6 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_end import 
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_log import Head, append, head, verify
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 KEY = "a" * 64
 EMPTY = Head(0, "0" * 64)
@@ -89,7 +90,7 @@ def test_returns_events_since(filled):
 
 
 def test_a_large_batch_makes_several_events(vault):
-    say(vault, keys=[("%064x" % number, "é" * 5000) for number in range(1201)])
+    say(vault, keys=[(f"{number:064x}", "é" * 5000) for number in range(1201)])
     report = verify(vault)
     assert [len(event.keys) for event in report.events] == [500, 500, 201]
     assert report.problems == () and report.events[0].keys[0][1] == "é" * 300
@@ -223,13 +224,14 @@ def test_the_check_finds_what_was_done_with_sqlite3(tmp_path):
         for number in range(10):
             seen = say(vault, str(number))
     number = "substr(path, 8) + 0"
+    elsewhere = f"'events/' || substr('000000000000' || (24 - ({number})), -12)"
     for statement, found in {
         f"DELETE FROM object WHERE {number} = 4": [("removed", 4)],
         f"DELETE FROM object WHERE {number} >= 9": [("cut_off", 10)],
         f"UPDATE object SET content = replace(content, 'success', 'refused') WHERE {number} = 4": [("broken_chain", 5)],
         f"UPDATE object SET content = replace(content, 'success', 'refused') WHERE {number} = 10": [("cut_off", 10)],
         f"UPDATE object SET content = 'x' WHERE {number} = 4": [("unparsable", 4), ("broken_chain", 5)],
-        f"UPDATE object SET path = 'events/' || substr('000000000000' || (24 - ({number})), -12) WHERE {number} IN (4, 5)": [
+        f"UPDATE object SET path = {elsewhere} WHERE {number} IN (4, 5)": [
             ("removed", 4),
             ("misplaced", 19),
             ("claimed_ahead", 19),

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import ObjectNameError
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import CONTENT_LIMIT
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault

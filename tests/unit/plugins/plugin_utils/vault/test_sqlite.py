@@ -13,6 +13,7 @@ import stat
 import tempfile
 
 import pytest
+
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyopsError,
     NotAVault,
