@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=bash disable=SC2034  # used by those that source it
 # Names and paths of this checkout's fleet. Sourced by the scripts beside it.
 
 checkout="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)"
