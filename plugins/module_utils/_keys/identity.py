@@ -29,6 +29,13 @@ DSA = "1.2.840.10040.4.1"
 #: OID to algorithm word, for types without parameters (RFC 8410).
 PLAIN = {"1.3.101.110": "x25519", "1.3.101.111": "x448", "1.3.101.112": "ed25519", "1.3.101.113": "ed448"}
 
+#: OID to algorithm word (RFC 9881); read where the library can, only so that they can be refused by their type.
+ML_DSA = {
+    "2.16.840.1.101.3.4.3.17": "ml-dsa-44",
+    "2.16.840.1.101.3.4.3.18": "ml-dsa-65",
+    "2.16.840.1.101.3.4.3.19": "ml-dsa-87",
+}
+
 #: OID to (algorithm word, name of the curve's class in cryptography). Other curves are ``ec-<dotted OID>``.
 CURVES = {
     "1.2.840.10045.3.1.7": ("ec-p256", "SECP256R1"),
@@ -104,7 +111,7 @@ def algorithm_of(public_key: bytes) -> str:
         return f"rsa-{der.read_sequence(key)[0].integer().bit_length()}"
     if kind == EC:
         return curve_word(parameters)
-    return PLAIN.get(kind) or {DSA: "dsa"}.get(kind, kind)
+    return {**PLAIN, **ML_DSA, DSA: "dsa"}.get(kind, kind)
 
 
 def curve_word(parameters: der.Element | None) -> str:

@@ -135,7 +135,15 @@ def _public_half(info: PrivateKeyInfo) -> bytes:
         return _dsa(info)
     if info.kind in identity.PLAIN:
         return _plain(info)
+    if info.kind in identity.ML_DSA:
+        return _by_library(info)
     raise FormatError(f"private keys of the type {info.kind} are not supported")
+
+
+def _by_library(info: PrivateKeyInfo) -> bytes:
+    """Of types that only newer libraries know; older ones raise what the caller turns into KeyUnreadable."""
+    key = serialization.load_der_private_key(compose(replace(info, attributes=())), None)
+    return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _rsa(key: bytes) -> bytes:
