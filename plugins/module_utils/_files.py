@@ -163,6 +163,12 @@ def make_private_folder(path: str) -> None:
     _folders.make_folder(path, 0o700)
 
 
+def sweep_leftovers(folder: str) -> None:
+    """Remove what killed runs left in the folder; a folder that cannot be written to has nothing of ours."""
+    with contextlib.suppress(FileError, OSError), _folders.opened(folder, to_write=True) as descriptor:
+        _folders.sweep(descriptor)
+
+
 def check_target(path: str, owner: str | None = None, group: str | None = None) -> None:
     """Raise FileError unless a file with this owner and group can be created here: before anything is changed."""
     _folders.check_may_give(*_folders.owner_ids(owner, group))

@@ -52,8 +52,9 @@ def _check_rsa(key: object) -> None:
     fits = p * q == n and d * e % (p - 1) == d * e % (q - 1) == 1 and numbers.iqmp * q % p == 1
     if not fits or (numbers.dmp1, numbers.dmq1) != (d % (p - 1), d % (q - 1)):
         raise FormatError("the numbers of the RSA key do not belong together")
-    # Any padding shows that the halves fit; this one leaves room in every RSA key that a library still loads.
-    scheme = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
+    # Encryption and not a signature: an encryption key never signs, not even a probe. Keys below 700 bits have no room
+    # for it and are refused.
+    scheme = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     probe = os.urandom(16)
     if key.decrypt(key.public_key().encrypt(probe, scheme), scheme) != probe:
         raise FormatError("the RSA key does not decrypt what is encrypted to it")
