@@ -136,7 +136,9 @@ class LifecycleAction(ActionBase):
         """Raise OptionError unless the arguments can go to the host through a pipe."""
         become = self._connection.become
         if self._task.async_val or C.DEFAULT_KEEP_REMOTE_FILES:
-            raise OptionError("async and ANSIBLE_KEEP_REMOTE_FILES would leave passphrases in files on the host: remove them")
+            raise OptionError(
+                "async and ANSIBLE_KEEP_REMOTE_FILES would leave passphrases in files on the host: remove them"
+            )
         if not self._connection.has_pipelining or (become and not getattr(become, "pipelining", become.name != "su")):
             raise OptionError(
                 f"the connection {self._connection.transport!r} with this become method cannot pipeline modules, so "
@@ -156,7 +158,9 @@ class LifecycleAction(ActionBase):
     def _open_vault(self, options: dict | None) -> object:
         if options is None:
             if self.vault_required:
-                raise OptionError("vault: is missing; for the embedded one give vault: {backend: sqlite, path: /path/to/vault.db}")
+                raise OptionError(
+                    "vault: is missing; for the embedded one give vault: {backend: sqlite, path: /path/to/vault.db}"
+                )
             return None
         return open_vault(options, bool(self._task.check_mode))
 

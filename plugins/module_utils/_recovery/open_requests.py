@@ -50,7 +50,7 @@ def save(state_dir: str, opened: OpenRequest) -> None:
     }
     folder = _folder(state_dir)
     _folders.make_folder(folder, 0o700)
-    _files.replace([_files.NewFile(os.path.join(folder, opened.request_id + ".json"), canonical.dumps(value))])
+    _files.replace(_files.NewFile(os.path.join(folder, opened.request_id + ".json"), canonical.dumps(value)))
 
 
 def load(state_dir: str, request_id: str) -> OpenRequest:
@@ -86,9 +86,7 @@ def load_all(state_dir: str) -> list[OpenRequest]:
 
 def remove(state_dir: str, request_id: str) -> None:
     """Remove the request's file, and with it the one-time key."""
-    existing = _files.read_existing(os.path.join(_folder(state_dir), request_id + ".json"), _LIMIT)
-    if existing is not None:
-        _files.remove([existing])
+    _files.remove(os.path.join(_folder(state_dir), request_id + ".json"))
 
 
 def remove_expired(state_dir: str, now: datetime.datetime) -> list[str]:

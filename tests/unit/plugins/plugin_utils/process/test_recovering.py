@@ -1,0 +1,182 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The whole story without attackers: archive, lose, request, approve, recover; idempotence, check mode, expiry."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import story
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    KeyExists,
+    NotOnOwnMachine,
+    ObjectNotFound,
+    QuorumNotReached,
+    RecordMismatch,
+    RequesterApproves,
+    RequestExpired,
+    RequestMismatch,
+    StateError,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+
+KEYS = [("key_transport", "rsa-2048"), ("key_agreement", "ec-p384"), ("key_agreement", "x25519"), ("key_agreement", "x448")]
+
+
+def lose(host: story.Machine, name: str = "mail.key") -> None:
+    """The disk dies: key and state are gone, the requester's key is not."""
+    (host.folder / name).unlink()
+    for path in sorted((host.folder / "state").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize(("usage", "algorithm"), KEYS)
+def test_a_lost_key_comes_back(scene: story.Scene, usage: str, algorithm: str) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host, usage=usage, algorithm=algorithm)
+    before = (host.folder / "mail.key").read_bytes()
+    assert scene.archive(host)["changed"]
+    lose(host)
+    request_id = scene.ask(host, [key_id])
+    for agent in scene.agents[:2]:
+        assert agent.approve(scene.vault_path, request_id, "mail1")["changed"]
+    found = scene.recover(host, request_id, key_id)
+    assert found["results"][0]["agents"] == ["agent-1", "agent-2"]
+    # The same key with the same usage attribute, as openssl sees it too.
+    assert (host.folder / "mail.key").read_bytes() == before
+    story.openssl("pkey", "-check" if algorithm.startswith(("rsa", "ec")) else "-noout", "-in", host.folder / "mail.key", "-noout")
+    # The host has a receipt again, and the one-time key is gone.
+    assert json.loads((host.folder / "state" / "receipts" / f"{key_id}.json").read_text())["key_id"] == key_id
+    assert not list((host.folder / "state" / "requests").iterdir())
+    assert not scene.recover(host, request_id, key_id)["changed"]
+    assert not scene.archive(host)["changed"], "the recovered key counts as archived"
+    with open_vault({"path": str(scene.vault_path)}, False) as vault:
+        report = event_log.verify(vault)
+    assert [event.action for event in report.events] == ["archive", "request", "approve", "approve", "recover"]
+    assert not report.problems
+
+
+def test_every_step_is_idempotent_and_predicted_by_check_mode(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    assert scene.archive(host, check_mode=True)["changed"]
+    assert scene.archive(host)["changed"]
+    assert not scene.archive(host)["changed"]
+    assert not scene.archive(host, check_mode=True)["changed"]
+    lose(host)
+    assert scene.ask(host, [key_id], check_mode=True) is None
+    request_id = scene.ask(host, [key_id])
+    assert scene.ask(host, [key_id]) == request_id, "an open request for the same is the request"
+    for agent in scene.agents[1:]:
+        assert agent.approve(scene.vault_path, request_id, "mail1", check_mode=True)["changed"]
+        assert agent.approve(scene.vault_path, request_id, "mail1")["changed"]
+        assert not agent.approve(scene.vault_path, request_id, "mail1")["changed"]
+    assert scene.recover(host, request_id, key_id, check_mode=True)["changed"]
+    assert not (host.folder / "mail.key").exists()
+    assert scene.recover(host, request_id, key_id)["changed"]
+    assert not scene.recover(host, request_id, key_id, check_mode=True)["changed"]
+
+
+def test_one_approval_is_no_quorum_and_says_who_is_missing(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    lose(host)
+    request_id = scene.ask(host, [key_id])
+    scene.agents[0].approve(scene.vault_path, request_id, "mail1")
+    with pytest.raises(QuorumNotReached, match=r"1 of 2.*approved: agent-1.*not yet: agent-2, agent-3"):
+        scene.recover(host, request_id, key_id)
+    assert not (host.folder / "mail.key").exists()
+
+
+def test_a_group_of_which_every_agent_can_open(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host, recovery_groups=scene.groups(threshold=1), minimum_threshold=1)
+    lose(host)
+    request_id = scene.ask(host, [key_id])
+    scene.agents[2].approve(scene.vault_path, request_id, "mail1")
+    assert scene.recover(host, request_id, key_id)["changed"]
+
+
+def test_either_of_two_groups_opens(scene: story.Scene, tmp_path_factory: pytest.TempPathFactory) -> None:
+    escrow = story.make_scene(tmp_path_factory.mktemp("escrow"), agents=2)
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    groups = [*scene.groups(), {**escrow.groups()[0], "name": "escrow"}]
+    scene.archive(host, recovery_groups=groups)
+    lose(host)
+    request_id = scene.ask(host, [key_id])
+    scene.agents[0].approve(scene.vault_path, request_id, "mail1")
+    escrow.agents[0].approve(scene.vault_path, request_id, "mail1")
+    with pytest.raises(QuorumNotReached):
+        scene.recover(host, request_id, key_id)
+    escrow.agents[1].approve(scene.vault_path, request_id, "mail1")
+    assert scene.recover(host, request_id, key_id)["results"][0]["group"] == "escrow"
+
+
+def test_new_groups_and_new_certificates_make_a_new_revision(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host)
+    assert scene.archive(host)["results"][0]["record"] == 1
+    assert scene.archive(host, recovery_groups=scene.groups(threshold=3))["results"][0]["record"] == 2
+    assert scene.archive(host, key_owner="another owner", recovery_groups=scene.groups(threshold=3))["results"][0]["record"] == 3
+    assert not scene.archive(host, key_owner="another owner", recovery_groups=scene.groups(threshold=3))["changed"]
+
+
+def test_a_request_ends(scene: story.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    lose(host)
+    request_id = scene.ask(host, [key_id], expires_in="30m")
+    later = times.now() + times.duration("31m", "test")
+    monkeypatch.setattr(times, "now", lambda: later)
+    with pytest.raises(RequestExpired):
+        scene.agents[0].approve(scene.vault_path, request_id, "mail1")
+    with pytest.raises(RequestExpired):
+        scene.recover(host, request_id, key_id)
+    second = scene.ask(host, [key_id])
+    assert second != request_id
+    kept = [path.name for path in (host.folder / "state" / "requests").iterdir()]
+    assert kept == [f"{second}.json"], "the expired one-time key is gone"
+
+
+def test_what_is_asked_wrongly(scene: story.Scene) -> None:
+    host, other = scene.machine("mail1"), scene.machine("mail2")
+    key_id = scene.generate(host)
+    with pytest.raises(ObjectNotFound):
+        scene.ask(host, [key_id])
+    scene.archive(host)
+    with pytest.raises(RecordMismatch):
+        scene.ask(host, [key_id], owner="mallory")
+    request_id = scene.ask(host, [key_id])
+    with pytest.raises(RequestMismatch):
+        scene.agents[0].approve(scene.vault_path, request_id, "somebody else")
+    with pytest.raises(ObjectNotFound):
+        scene.agents[0].approve(scene.vault_path, "0" * 64, "mail1")
+    with pytest.raises(NotOnOwnMachine):
+        scene.agents[0].approve(scene.vault_path, request_id, "mail1", transport="ssh")
+    with pytest.raises(StateError):
+        scene.recover(other, request_id, key_id)
+    another = scene.generate(host, "other.key")
+    with pytest.raises(KeyExists):
+        scene.recover(host, request_id, key_id, "other.key")
+    assert another != key_id
+
+
+def test_the_requester_does_not_approve(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    agent = scene.agents[0]
+    own = {"signing_key": str(agent.folder / "signing.key"), "signing_certificate": str(agent.folder / "signing.pem")}
+    request_id = scene.ask(host, [key_id], **own)
+    with pytest.raises(RequesterApproves):
+        agent.approve(scene.vault_path, request_id, "mail1")
