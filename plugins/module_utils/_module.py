@@ -88,6 +88,16 @@ def run_module(argument_spec: dict, flow: Callable[[HostTask], FlowResult], **kw
     module.exit_json(invocation=invocation, **_returned(module, outcome))
 
 
+def controller_only(argument_spec: dict) -> None:
+    """Be a module whose action plugin does all the work: where it gets as far as a host, it fails and says why."""
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
+    module.fail_json(
+        msg="This module works on the controller only, where its action plugin was not found. Run it from a playbook by "
+        "its full name, with the whole collection keyops.lifecycle installed.",
+        error_class="OptionError",
+    )
+
+
 def digest_of(results: object, relay: object) -> str:
     """The digest that goes with what a host returns."""
     return canonical.digest(json.dumps([results, relay], sort_keys=True).encode())

@@ -30,9 +30,11 @@ __all__ = ["Event", "Head", "LogReport", "Problem", "append", "head", "verify"]
 #: Seconds to try for a number before giving up.
 PATIENCE = 120.0
 
-#: Keys in one event, and characters of a detail: an event then fits any vault. More keys make more events.
+#: Keys in one event, characters of a key's detail and of the event's own: an event then fits any vault. More keys make
+#: more events.
 KEYS_PER_EVENT = 500
 DETAIL_LIMIT = 300
+TEXT_LIMIT = 2000
 
 
 def append(
@@ -53,6 +55,7 @@ def append(
         outcome: ``success``, ``refused``, ``failed`` or ``alarm``.
         actor, host: who did it, and the host it was done for.
         keys: pairs of key ID and detail; details are cut after DETAIL_LIMIT characters.
+        detail: cut after TEXT_LIMIT characters.
         time: as the formats write it; now without it.
         signing_key: a cryptography private key object that signs the event.
 
@@ -67,7 +70,8 @@ def append(
         chunk = tuple(pairs[start : start + KEYS_PER_EVENT])
 
         def content(before: Head, chunk: tuple = chunk) -> bytes:
-            event = Event(before.number + 1, before.digest, moment, actor, host, action, outcome, chunk, detail)
+            text = detail[:TEXT_LIMIT]
+            event = Event(before.number + 1, before.digest, moment, actor, host, action, outcome, chunk, text)
             data = event_format.dump(event, signing_key)
             event_format.parse(data)
             return data

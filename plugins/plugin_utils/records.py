@@ -21,7 +21,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     KeyopsError,
     RecordMismatch,
-    note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import (
@@ -29,15 +28,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
     RecordedAgent,
     RecordedGroup,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, SealedGroup, SealedKey
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates as certificates_of
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import numbered
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
-
-try:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-except ImportError as error:
-    note_missing_library(error)
 
 
 @dataclass(frozen=True)
@@ -183,10 +178,11 @@ def _revision(key_id: str, number: int, content: bytes) -> RevisionOrProblem:
 
 
 def _check_certificates(parsed: Record) -> None:
-    """Raise FormatError unless all certificates decode, belong to the key, and name the agents."""
+    """Raise FormatError unless all certificates can be read, belong to the key, and name the agents."""
     for der in parsed.certificates:
-        if _key_id_of(der) != parsed.key_id:
-            raise FormatError("record: a certificate belongs to another key")
+        facts, problems = certificates_of.parse_found(der, "record")
+        if problems or [fact.key_id for fact in facts] != [parsed.key_id] or facts[0].der != der:
+            raise FormatError("record: a certificate cannot be read, or belongs to another key")
     for group in parsed.groups:
         for agent in group.agents:
             _key_id_of(agent.signing_certificate)
@@ -194,15 +190,5 @@ def _check_certificates(parsed: Record) -> None:
                 raise FormatError("record: an agent's ID is not the key ID of its encryption certificate")
 
 
-@lru_cache(maxsize=4096)  # the same agents stand in every record
-def _key_id_of(der: bytes) -> str:
-    """Key ID of a certificate or certificate request."""
-    for load in (x509.load_der_x509_certificate, x509.load_der_x509_csr):
-        try:
-            public_key = load(der).public_key()
-        except ValueError:
-            continue
-        return canonical.digest(
-            public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
-    raise FormatError("record: a certificate does not decode")
+#: The same agents stand in every record.
+_key_id_of = lru_cache(maxsize=1024)(key_id_of_certificate)

@@ -1,0 +1,109 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looking up archives: the public facts of keys in the vault, and what is wrong with their records. No ciphertext."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import (
+    Record,
+    RecordedGroup,
+    check_digest,
+)
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
+
+#: Names of one listing, and keys that are looked up at once.
+_NAMES, _KEYS = 5000, 500
+
+#: Name of a key and the names of its objects below ``records/``.
+_Listed = tuple[str, list[str]]
+
+
+def look_up(task: ControllerTask) -> dict:
+    """The result of key_archive_info.
+
+    Raises:
+        OptionError: when a key ID or the limit cannot be.
+    """
+    owner, limit, after = task.params["key_owner"], task.params["limit"], task.params["after"]
+    if limit is not None and limit < 1:
+        raise OptionError("limit: must be 1 or more")
+    wanted = [item["key_id"] for item in task.params["keys"] or ()]
+    _check_key_ids([*wanted, *([after] if after else ())])
+    listed = _named(task.vault, wanted) if task.params["keys"] is not None else _all(task.vault, after)
+    rows = (row for row in _rows(task.vault, listed) if owner is None or row["key_owner"] == owner)
+    results = list(islice(rows, limit))
+    return {"changed": False, "results": results, "complete": limit is None or next(rows, None) is None}
+
+
+def _check_key_ids(key_ids: Iterable[str]) -> None:
+    for key_id in key_ids:
+        try:
+            check_digest(key_id)
+        except FormatError as error:
+            raise OptionError(f"{key_id[:80]!r} is not a key ID: 64 lower-case hexadecimal digits") from error
+
+
+def _named(vault: Vault, key_ids: Iterable[str]) -> Iterator[_Listed]:
+    for key_id in dict.fromkeys(key_ids):
+        yield key_id, list(vault.list(paths.record(key_id, 0)[:-1]))
+
+
+def _all(vault: Vault, after: str | None) -> Iterator[_Listed]:
+    for key_id, names in groupby(_names(vault, after), key=lambda path: path.split("/")[1]):
+        if key_id != after:
+            yield key_id, list(names)
+
+
+def _names(vault: Vault, after: str | None) -> Iterator[str]:
+    last = f"records/{after}/{'z' * 64}" if after else ""
+    while page := vault.list("records/", after=last, limit=_NAMES):
+        yield from page
+        last = page[-1]
+
+
+def _rows(vault: Vault, listed: Iterator[_Listed]) -> Iterator[dict]:
+    while chunk := dict(islice(listed, _KEYS)):
+        walked = records.walk(vault, chunk)
+        frozen = freezes.frozen(vault, chunk)
+        signing = signing_register.registered(vault, chunk)
+        for key_id, names in chunk.items():
+            yield _row(key_id, walked[key_id], names, frozen.get(key_id), key_id in signing)
+
+
+def _row(
+    key_id: str,
+    walked: tuple[records.RevisionOrProblem, ...],
+    names: list[str],
+    freeze: freezes.Freeze | None,
+    signing: bool,
+) -> dict:
+    sound = [item for item in walked if isinstance(item, Record)]
+    problems = [item for item in walked if not isinstance(item, Record)] + records.problems_of_names(names, len(walked))
+    nothing = {"number": None, "key_owner": None, "usage": None, "algorithm": None, "host": None, "place": None}
+    latest = _facts(sound[-1]) if sound else {**nothing, "created": None, "sealed_key": None, "groups": []}
+    return {
+        **{"key_id": key_id, "archived": bool(sound), **latest},
+        "revisions": [_facts(item) for item in sound],
+        **{"frozen": freeze is not None, "freeze_reason": freeze.reason if freeze else None},
+        "registered_as_signing": signing,
+        "problems": [{"path": item.path, "text": item.text} for item in problems],
+    }
+
+
+def _facts(item: Record) -> dict:
+    names = ("number", "key_owner", "usage", "algorithm", "host", "place", "created", "sealed_key")
+    return {**{name: getattr(item, name) for name in names}, "groups": [_group(group) for group in item.groups]}
+
+
+def _group(group: RecordedGroup) -> dict:
+    agents = [{"name": agent.name, "agent_id": agent.agent_id} for agent in group.agents]
+    return {"name": group.name, "threshold": group.threshold, "agents": agents}

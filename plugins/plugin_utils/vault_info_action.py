@@ -1,0 +1,28 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Base of the modules that only look into the vault, on the controller: nothing reaches a host, nothing is made."""
+
+from __future__ import annotations
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import VaultUnavailable
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import LifecycleAction
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import EmptyVault, open_vault
+
+
+class VaultInfoAction(LifecycleAction):
+    """Opens the vault for reading only. Subclasses override ``process``."""
+
+    _requires_connection = False
+    vault_required = True
+
+    def _require_pipelining(self) -> None:
+        """Nothing is sent to a host, so nothing can be left there."""
+
+    def _open_vault(self, options: dict | None) -> object:
+        vault = open_vault(options, check_mode=True)
+        # A mistyped path must not look like a vault in which all is well. In check mode nothing may be there yet.
+        if isinstance(vault, EmptyVault) and not self._task.check_mode:
+            raise VaultUnavailable("vault.path: there is no vault at this path; name the one that key_archive has made")
+        return vault
