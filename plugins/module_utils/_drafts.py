@@ -41,7 +41,8 @@ class Draft:
     """A file that is complete but for its name."""
 
     def __init__(self, file: NewFile, folder: int, ids: tuple[int, int]) -> None:
-        self.file, self.folder, self.name, self.hidden = file, folder, os.path.basename(file.path), None
+        self.file, self.folder, self.name = file, folder, os.path.basename(file.path)
+        self.hidden: str | None = None
         self.descriptor = self._open()
         try:
             os.fchown(self.descriptor, *ids)
@@ -72,8 +73,8 @@ class Draft:
 
     def _open_hidden(self, flags: int) -> int:
         while True:
-            self.hidden = _folders.hidden_name()
-            descriptor = os.open(self.hidden, flags, 0o600, dir_fd=self.folder)
+            self.hidden = hidden = _folders.hidden_name()
+            descriptor = os.open(hidden, flags, 0o600, dir_fd=self.folder)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             # Another run may have swept it away between these two lines.
             if os.fstat(descriptor).st_nlink:
@@ -93,11 +94,11 @@ class Draft:
     def rename(self) -> None:
         """Give it its name in place of what is there."""
         try:
+            hidden = self.hidden or _folders.hidden_name()
             if self.hidden is None:
-                hidden = _folders.hidden_name()
                 self._link(hidden)
                 self.hidden = hidden
-            os.rename(self.hidden, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+            os.rename(hidden, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
             self.hidden = None
         except OSError as error:
             raise file_error(error, self.file.path) from error

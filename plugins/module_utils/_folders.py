@@ -49,7 +49,7 @@ _REMEDIES = {
 
 def file_error(error: OSError, path: str) -> FileError:
     """What ``error`` means for the user, with the remedy."""
-    return FileError(f"{path}: {_REMEDIES.get(error.errno, error.strerror)}")
+    return FileError(f"{path}: {_REMEDIES.get(error.errno or 0) or error.strerror}")
 
 
 def owner_ids(owner: str | None, group: str | None) -> tuple[int, int]:

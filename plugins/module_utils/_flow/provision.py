@@ -84,11 +84,12 @@ def _unconfirmed(decisions: Sequence[Decision], task: HostTask) -> dict | None:
         for decision in decisions
         if decision.action in ("replace", "remove")
         and not decision.wish.destroy_unarchived
-        and needs_archive(decision.found)
+        and needs_archive(decision.there)
     ]
     if task.step == "confirmed":
+        confirmed = task.relay.get("confirmed", {}) if isinstance(task.relay, dict) else {}
         for decision in going:
-            _check_confirmed(decision, (task.relay or {}).get("confirmed", {}))
+            _check_confirmed(decision, confirmed)
         return None
     if task.step is not None:
         raise OptionError("step: is internal and set by the collection only; leave it out")
@@ -96,14 +97,14 @@ def _unconfirmed(decisions: Sequence[Decision], task: HostTask) -> dict | None:
 
 
 def _question(decision: Decision) -> dict:
-    receipt = decision.found.receipt
+    receipt = decision.there.receipt
     sealed_key = receipt.sealed_key if receipt else None
-    return {"key": decision.wish.key, "key_id": decision.found.facts.key_id, "sealed_key": sealed_key}
+    return {"key": decision.wish.key, "key_id": decision.there.facts.key_id, "sealed_key": sealed_key}
 
 
 def _check_confirmed(decision: Decision, confirmed: dict) -> None:
     """The vault's record and this host's own receipt must name the same sealed key: neither alone is enough."""
-    receipt, key_id = decision.found.receipt, decision.found.facts.key_id
+    receipt, key_id = decision.there.receipt, decision.there.facts.key_id
     if receipt is None or confirmed.get(key_id) != receipt.sealed_key:
         raise NotArchivedRefused(
             f"{decision.wish.key}: the key {key_id[:16]}... may have encrypted data, and its archive is not confirmed, "
@@ -123,12 +124,12 @@ def _carry_out(decisions: Sequence[Decision], state_dir: str) -> list[tuple[Deci
     created = [new for new in made if new.decision.action == "create"]
     lost = [new for new, won in zip(created, _files.write_new([new.file for new in created])) if not won]
     replaced = [new for new in made if new.decision.action == "replace"]
-    _files.replace_all([new.file for new in replaced], [new.decision.found.file for new in replaced])
+    _files.replace_all([new.file for new in replaced], [new.decision.there.file for new in replaced])
     for decision in decisions:
         if decision.action == "remove":
-            _files.remove(decision.wish.path, decision.found.file)
+            _files.remove(decision.wish.path, decision.there.file)
         elif decision.action == "adjust":
-            _files.set_attributes(decision.found.file, decision.wish.mode, decision.wish.owner, decision.wish.group)
+            _files.set_attributes(decision.there.file, decision.wish.mode, decision.wish.owner, decision.wish.group)
     ends = {new.decision: _written(new) for new in made if new not in lost}
     ends.update({new.decision: _other_run_s(new.decision.wish, state_dir) for new in lost})
     return [ends.get(decision) or (decision, _left(decision, state_dir)) for decision in decisions]
@@ -177,8 +178,8 @@ def _new_file(decision: Decision, content: bytes) -> _files.NewFile:
     wish, owner, group = decision.wish, decision.wish.owner, decision.wish.group
     if decision.found is not None and os.geteuid() == 0:
         # The new key belongs to whom the old one did, where the options do not say otherwise.
-        owner = str(decision.found.file.uid) if owner is None else owner
-        group = str(decision.found.file.gid) if group is None else group
+        owner = str(decision.there.file.uid) if owner is None else owner
+        group = str(decision.there.file.gid) if group is None else group
     return _files.NewFile(wish.path, content, wish.mode, owner, group)
 
 

@@ -37,13 +37,13 @@ _LIMIT = 256 * 1024
 
 @dataclass(frozen=True)
 class Wish:
-    """One checked item of the option ``keys``."""
+    """One checked item of the option ``keys``. ``usage`` and ``algorithm`` may be empty for a key that is to go."""
 
     key: str
     path: str
     state: str
-    usage: str | None
-    algorithm: str | None
+    usage: str
+    algorithm: str
     regenerate: str
     passphrase: str | None = field(repr=False)
     mode: int
@@ -80,6 +80,12 @@ class Decision:
     action: str
     warning: str | None = None
 
+    @property
+    def there(self) -> Found:
+        """The key that is there, for the actions that something must be there for."""
+        assert self.found is not None
+        return self.found
+
 
 def read_wishes(items: Sequence[dict]) -> list[Wish]:
     """The checked items of the option ``keys``.
@@ -87,7 +93,8 @@ def read_wishes(items: Sequence[dict]) -> list[Wish]:
     Raises:
         OptionError: an item is wrong, or two items name the same file.
     """
-    wishes, seen = [], {}
+    wishes: list[Wish] = []
+    seen: dict[str, int] = {}
     for number, item in enumerate(items):
         try:
             wish = _read_wish(item)
@@ -111,8 +118,14 @@ def _read_wish(item: dict) -> Wish:
         algorithms.check_pair(item["algorithm"], item["usage"])
     if item["passphrase"] == "":
         raise OptionError("passphrase: is empty; give one, or leave the option out")
-    names = ("state", "usage", "algorithm", "regenerate", "passphrase", "owner", "group", "destroy_unarchived")
-    return Wish(key=item["key"], path=path, mode=_read_mode(item["mode"]), **{name: item[name] for name in names})
+    same = ("key", "state", "regenerate", "passphrase", "owner", "group", "destroy_unarchived")
+    return Wish(
+        path=path,
+        usage=item["usage"] or "",
+        algorithm=item["algorithm"] or "",
+        mode=_read_mode(item["mode"]),
+        **{name: item[name] for name in same},
+    )
 
 
 def _read_mode(text: str) -> int:
@@ -194,7 +207,7 @@ def _checked(decision: Decision) -> Decision:
         else:
             _files.check_target(wish.path, wish.owner, wish.group)
         if decision.action in ("remove", "replace"):
-            key_file.check_only_key(decision.found.file.content)
+            key_file.check_only_key(decision.there.file.content)
     except FileError as error:
         raise type(error)(f"{wish.key}: {error}") from error
     except KeyopsError as error:

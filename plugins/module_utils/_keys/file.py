@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
@@ -107,13 +108,13 @@ def with_usage(key: PrivateKey, usage: str) -> PrivateKey:
     return PrivateKey(pkcs8.compose(info), replace(key.facts, bound_usage=info.usage))
 
 
-def from_cryptography(private_key: object, usage: str | None = None) -> PrivateKey:
+def from_cryptography(private_key: Any, usage: str | None = None) -> PrivateKey:
     """The private key of a cryptography object, bound to the usage if there is one."""
     info = pkcs8.parse(_pkcs8_of(private_key))
     return _key(pkcs8.with_usage(info, usage) if usage else info, "pkcs8")
 
 
-def to_cryptography(key: PrivateKey) -> object:
+def to_cryptography(key: PrivateKey) -> Any:
     """The cryptography object of the key, as far as that library checks it.
 
     Raises:
@@ -125,7 +126,7 @@ def to_cryptography(key: PrivateKey) -> object:
         return serialization.load_der_private_key(plain, None)
 
 
-def check_fully(key: PrivateKey) -> object:
+def check_fully(key: PrivateKey) -> Any:
     """Prove that the private half is sound and belongs to the public half; returns the cryptography object.
 
     Raises:
@@ -211,11 +212,13 @@ def _decrypted(data: bytes, passphrase: str | None) -> pkcs8.PrivateKeyInfo:
 def _loaded(found: _Found, passphrase: str | None) -> pkcs8.PrivateKeyInfo:
     """By the library: OpenSSH's format, and old ways of encryption. A usage attribute does not survive it."""
     password = passphrase.encode("utf-8") if found.encrypted and passphrase is not None else None
+    text = found.block.text + b"\n" if found.block else b""
+    key: Any
     try:
         if found.container == "openssh":
-            key = serialization.load_ssh_private_key(found.block.text + b"\n", password)
+            key = serialization.load_ssh_private_key(text, password)
         elif found.container == "traditional":
-            key = serialization.load_pem_private_key(found.block.text + b"\n", password)
+            key = serialization.load_pem_private_key(text, password)
         else:
             key = serialization.load_der_private_key(found.content, password)
     except (ValueError, TypeError) as error:
@@ -225,7 +228,7 @@ def _loaded(found: _Found, passphrase: str | None) -> pkcs8.PrivateKeyInfo:
     return pkcs8.parse(_pkcs8_of(key))
 
 
-def _pkcs8_of(private_key: object) -> bytes:
+def _pkcs8_of(private_key: Any) -> bytes:
     return private_key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import note_missing_library
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm as algorithms
@@ -46,12 +47,14 @@ def generate(wanted: Sequence[tuple[str, str]]) -> list[PrivateKey]:
 
 def _generate(algorithm: str, usage: str) -> PrivateKey:
     family, _, size = algorithm.partition("-")
+    key: Any
     if family == "rsa":
         key = rsa.generate_private_key(_EXPONENT, int(size))
     elif family == "ec":
-        key = ec.generate_private_key({"p256": ec.SECP256R1, "p384": ec.SECP384R1, "p521": ec.SECP521R1}[size]())
+        curves: dict[str, Any] = {"p256": ec.SECP256R1, "p384": ec.SECP384R1, "p521": ec.SECP521R1}
+        key = ec.generate_private_key(curves[size]())
     else:
-        classes = {
+        classes: dict[str, Any] = {
             "ed25519": ed25519.Ed25519PrivateKey,
             "ed448": ed448.Ed448PrivateKey,
             "x25519": x25519.X25519PrivateKey,

@@ -11,6 +11,7 @@ RSASSA-PSS certificate and an RSA key with the same numbers are the same key), a
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, note_missing_library
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
@@ -73,12 +74,12 @@ def key_id_of_certificate(certificate: bytes) -> str:
     return key_id(to_be_signed[place].whole)
 
 
-def key_id_of_public_key(public_key: object) -> str:
+def key_id_of_public_key(public_key: Any) -> str:
     """The key ID of a cryptography public key object."""
     return key_id(public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
-def key_id_of_private_key(private_key: object) -> str:
+def key_id_of_private_key(private_key: Any) -> str:
     """The key ID of a cryptography private key object."""
     return key_id_of_public_key(private_key.public_key())
 
@@ -148,7 +149,7 @@ def subject_public_key_info(algorithm: bytes, key: bytes) -> bytes:
     return der.write(der.SEQUENCE, der.write(der.SEQUENCE, algorithm), der.write_bits(key))
 
 
-def curve_object(curve: str) -> object:
+def curve_object(curve: str) -> Any:
     """The cryptography curve of a dotted OID.
 
     Raises:

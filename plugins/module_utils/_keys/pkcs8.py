@@ -12,6 +12,7 @@ anew, or loading the key, costs as much as generating it on cryptography 38.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, note_missing_library
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, identity, usage_attribute
@@ -74,7 +75,8 @@ def parse(data: bytes) -> PrivateKeyInfo:
 
 
 def _optional(fields: list[der.Element], version: int) -> tuple[tuple[der.Element, ...], bytes | None]:
-    attributes, public_key = (), None
+    attributes: tuple[der.Element, ...] = ()
+    public_key = None
     if fields and fields[0].tag == _ATTRIBUTES:
         attributes = tuple(attribute.expect(der.SEQUENCE) for attribute in fields.pop(0).children())
     if fields and fields[0].tag == _PUBLIC_KEY and version == 1:
@@ -119,8 +121,9 @@ def public_half(info: PrivateKeyInfo) -> bytes:
     """
     public_key = _public_half(info)
     if info.public_key is not None:
-        curve = info.kind == identity.EC and der.dotted(info.parameters)
-        stated = identity.ec_public_key(curve, info.public_key) if curve else info.public_key
+        stated = info.public_key
+        if info.kind == identity.EC:
+            stated = identity.ec_public_key(_curve(info), info.public_key)
         if stated not in (public_key, der.read_sequence(public_key)[1].bits()):
             raise FormatError("the public key in the file is not that of the private key")
     return public_key
@@ -159,15 +162,13 @@ def _rsa(key: bytes) -> bytes:
 
 def _ec(info: PrivateKeyInfo) -> bytes:
     """RFC 5915: version 1, private key, [0] parameters, [1] public key, both optional."""
-    if info.parameters is None or info.parameters.tag != der.OID:
-        raise FormatError("the elliptic curve is not named; convert with: openssl ec -param_enc named_curve")
-    curve = der.dotted(info.parameters)
+    curve = _curve(info)
     fields = der.read_sequence(info.key)
     if len(fields) < 2 or fields[0].integer() != 1:
         raise FormatError("not an EC private key")
     secret = fields[1].expect(der.OCTET_STRING).body
     for extra in fields[2:]:
-        if extra.tag == 0xA0 and extra.body != info.parameters.whole:
+        if extra.tag == 0xA0 and extra.body != der.oid(curve):
             raise FormatError("the EC private key names two different curves")
         if extra.tag == 0xA1:
             return identity.ec_public_key(curve, der.read(extra.body).bits())
@@ -190,7 +191,13 @@ def derived_ec(curve: str, secret: bytes) -> bytes:
 
 def ec_secret(info: PrivateKeyInfo) -> tuple[str, bytes]:
     """The curve and the private number of an EC key that ``public_half`` accepted."""
-    return der.dotted(info.parameters), der.read_sequence(info.key)[1].body
+    return _curve(info), der.read_sequence(info.key)[1].body
+
+
+def _curve(info: PrivateKeyInfo) -> str:
+    if info.parameters is None or info.parameters.tag != der.OID:
+        raise FormatError("the elliptic curve is not named; convert with: openssl ec -param_enc named_curve")
+    return der.dotted(info.parameters)
 
 
 def _dsa(info: PrivateKeyInfo) -> bytes:
@@ -208,7 +215,7 @@ def _dsa(info: PrivateKeyInfo) -> bytes:
 def _plain(info: PrivateKeyInfo) -> bytes:
     """RFC 8410 section 7: the private key is an OCTET STRING of fixed length."""
     word = identity.PLAIN[info.kind]
-    classes = {
+    classes: dict[str, Any] = {
         "x25519": x25519.X25519PrivateKey,
         "x448": x448.X448PrivateKey,
         "ed25519": ed25519.Ed25519PrivateKey,

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, note_missing_library
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity, pkcs8
@@ -24,7 +25,7 @@ except ImportError as error:
     note_missing_library(error)
 
 
-def check(loaded: object, info: pkcs8.PrivateKeyInfo, public_key: bytes) -> None:
+def check(loaded: Any, info: pkcs8.PrivateKeyInfo, public_key: bytes) -> None:
     """Raise FormatError unless the halves belong together.
 
     Args:
@@ -46,7 +47,7 @@ def check(loaded: object, info: pkcs8.PrivateKeyInfo, public_key: bytes) -> None
         raise FormatError("the key's public half belongs to another key")
 
 
-def _check_rsa(key: object) -> None:
+def _check_rsa(key: Any) -> None:
     numbers = key.private_numbers()
     n, e, d, p, q = numbers.public_numbers.n, numbers.public_numbers.e, numbers.d, numbers.p, numbers.q
     fits = p * q == n and d * e % (p - 1) == d * e % (q - 1) == 1 and numbers.iqmp * q % p == 1
