@@ -119,7 +119,7 @@ class LifecycleAction(ActionBase):
         return ControllerTask(params, vault, bool(self._task.check_mode), str(host), actor, call)
 
     def _call_host(self, params: dict, step: str | None, relay: object, task_vars: dict) -> HostReply:
-        arguments = {name: value for name, value in params.items() if value is not None and name in self.argument_spec}
+        arguments = _given({name: value for name, value in params.items() if name in self.argument_spec})
         if step is not None:
             arguments["step"] = step
         if relay is not None:
@@ -169,3 +169,10 @@ class LifecycleAction(ActionBase):
         result = {name: value for name, value in result.items() if name not in ("relay", "digest")}
         result["invocation"] = {"module_args": _options.masked(self.argument_spec, dict(self._task.args))}
         return result
+
+
+def _given(value: object) -> object:
+    """The options without those that were left out, in suboptions too: None is no choice of an option."""
+    if isinstance(value, dict):
+        return {name: _given(item) for name, item in value.items() if item is not None}
+    return [_given(item) for item in value] if isinstance(value, list) else value
