@@ -4,9 +4,9 @@
 
 """Finds certificates, requests and private keys in folders.
 
-Bounded in files and in bytes per file; decided by the first bytes wherever that is possible. Symbolic links are never
-followed: not out of the folder, and not in a circle. Whatever a bound or a link kept from being looked at is reported.
-"""
+Bounded in files and in bytes per file; decided by the first bytes wherever that is possible. Symbolic links inside a
+folder are never followed: not out of it, and not in a circle. Whatever a bound or a link kept from being looked at is
+reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Findings:
 
     Attributes:
         certificates: certificates and requests, for whatever key.
-        private_keys: paths of files that begin like private keys; not opened as such.
+        private_keys: paths of files that look like private keys, as the system knows them; not opened as such.
         not_looked_at: one sentence per file, folder or bound that stood in the way.
     """
 
@@ -63,7 +63,7 @@ def search(folders: Iterable[str], recursive: bool = False, max_files: int = MAX
         if _is_private_key(data):
             private_keys.append(path)
         if certificates.looks_like(data) and not _is_der_key(data):
-            facts, broken = certificates.parse_found(data, path)
+            facts, broken = certificates.parse_found(data, reading.shown(path))
             found += facts
             # DER that is no certificate at all is any other file, and nothing to tell about.
             problems += broken if data[:1] != b"\x30" else ()
@@ -99,10 +99,12 @@ def _files(folders: Iterable[str], recursive: bool, max_files: int, problems: li
         folder = waiting.pop(0)
         entries, below, links = _entries(folder, seen, problems)
         if links:
-            problems.append(f"{folder}: {links} symbolic links were not followed")
+            problems.append(f"{reading.shown(folder)}: {links} symbolic links to other folders were not followed")
         waiting += below if recursive else []
         if count + len(entries) > max_files:
-            problems.append(f"{folder}: not looked at to its end, more than {max_files} files; narrow the search")
+            problems.append(
+                f"{reading.shown(folder)}: not looked at to its end, more than {max_files} files; narrow the search"
+            )
             yield from entries[: max_files - count]
             return
         count += len(entries)
@@ -120,7 +122,8 @@ def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tu
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.is_symlink():
-                    links += 1
+                    # What it means lies in this folder, too, and is looked at there: nothing is missed.
+                    links += os.path.dirname(os.path.realpath(entry.path)) != folder
                 elif entry.is_file(follow_symlinks=False):
                     files.append(entry.path)
                 elif entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == status.st_dev:
@@ -128,5 +131,5 @@ def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tu
     except (FileNotFoundError, NotADirectoryError):
         return [], [], 0
     except OSError as error:
-        problems.append(f"{folder}: not looked at, {error.strerror}")
+        problems.append(f"{reading.shown(folder)}: not looked at, {error.strerror}")
     return files, below, links

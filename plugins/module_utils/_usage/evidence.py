@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import StateError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
     CertificateFacts,
     Evidence,
@@ -91,8 +92,7 @@ def gather(
         findings: what a search of the flow's own has found already; it counts as evidence too.
 
     Raises:
-        FileError: when a file of ``places.extra`` cannot be read.
-        StateError: when a receipt is there and not valid.
+        FileError: when a file of ``places.extra`` or the state folder cannot be read.
     """
     if not subjects:
         return Gathered(())
@@ -100,11 +100,20 @@ def gather(
     ssh_keys = ssh.collect(places or ssh.SshPlaces())
     found = _by_key([*near.certificates, *(findings.certificates if findings else ())])
     problems = [*near.not_looked_at, *ssh_keys.not_looked_at]
-    receipts = tuple(_receipts.read_receipt(state_dir, subject.facts.key_id) for subject in subjects)
+    receipts = tuple(_receipt(state_dir, subject, problems) for subject in subjects)
     evidence = tuple(
         _evidence(subject, receipt, found, ssh_keys, problems) for subject, receipt in zip(subjects, receipts)
     )
     return Gathered(evidence, receipts, tuple(dict.fromkeys(problems)))
+
+
+def _receipt(state_dir: str, subject: Subject, problems: list[str]) -> Receipt | None:
+    """The receipt; a broken one is told and counts as none, so that archiving the key again mends it."""
+    try:
+        return _receipts.read_receipt(state_dir, subject.facts.key_id)
+    except StateError as error:
+        problems.append(str(error))
+        return None
 
 
 def _folders(subjects: Sequence[Subject]) -> list[str]:
@@ -140,4 +149,4 @@ def _public_key_file(subject: Subject, problems: list[str]) -> list[str]:
     """The ``.pub`` files beside the key that hold its public key in SSH's form, as ssh-keygen puts them there."""
     paths = dict.fromkeys(path + ".pub" for path in (subject.path, os.path.realpath(subject.path)))
     present = reading.read_present(paths, ssh.MAX_SIZE, problems)
-    return [path for path, data in present if subject.facts.key_id in ssh.key_ids(data)]
+    return [reading.shown(path) for path, data in present if subject.facts.key_id in ssh.key_ids(data)]

@@ -24,6 +24,12 @@ HEAD_SIZE = 512
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
+def shown(path: str) -> str:
+    """The path as text for messages and results: names are other people's, and may hold any bytes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 def read_present(paths: Iterable[str], limit: int, problems: list[str]) -> Iterator[tuple[str, bytes]]:
     """The files that are there, with their content; links are followed, as SSH's daemon follows them.
 
@@ -46,33 +52,35 @@ def read_one(path: str, limit: int, problems: list[str], wanted: Callable[[bytes
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            problems.append(f"{path}: not looked at, it is not a regular file")
+            problems.append(f"{shown(path)}: not looked at, it is not a regular file")
             return None
         descriptor = os.open(path, _FLAGS)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        problems.append(f"{path}: not looked at, {getattr(error, 'strerror', None) or 'not a path'}")
+        problems.append(f"{shown(path)}: not looked at, {getattr(error, 'strerror', None) or 'not a path'}")
         return None
     try:
         return _bounded(descriptor, path, limit, problems, wanted)
     except OSError as error:
-        problems.append(f"{path}: not looked at, {error.strerror}")
+        problems.append(f"{shown(path)}: not looked at, {error.strerror}")
         return None
     finally:
         os.close(descriptor)
 
 
-def _bounded(descriptor: int, path: str, limit: int, problems: list[str], wanted: Callable[[bytes], bool] | None) -> bytes | None:
+def _bounded(
+    descriptor: int, path: str, limit: int, problems: list[str], wanted: Callable[[bytes], bool] | None
+) -> bytes | None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        problems.append(f"{path}: not looked at, it is not a regular file")
+        problems.append(f"{shown(path)}: not looked at, it is not a regular file")
         return None
     head = os.read(descriptor, HEAD_SIZE)
     if wanted is not None and not wanted(head):
         return None
     if status.st_size > limit:
-        problems.append(f"{path}: not looked at, it is larger than {limit} bytes")
+        problems.append(f"{shown(path)}: not looked at, it is larger than {limit} bytes")
         return None
     chunks, size = [head], len(head)
     # The file may grow under us: the limit holds for what is read, not for what was announced.
@@ -92,5 +100,5 @@ def names(folder: str, problems: list[str]) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        problems.append(f"{folder}: not looked at, {error.strerror}")
+        problems.append(f"{shown(folder)}: not looked at, {error.strerror}")
         return []

@@ -81,7 +81,7 @@ def collect(where: SshPlaces) -> SshKeys:
     paths = list(dict.fromkeys([*_server_files(where.folder, problems), *_account_files(where, problems)]))
     for path, data in [*extra, *reading.read_present(paths, MAX_SIZE, problems)]:
         for key_id in key_ids(data):
-            places[key_id] = (*places.get(key_id, ()), path)
+            places[key_id] = (*places.get(key_id, ()), reading.shown(path))
     return SshKeys(places, tuple(dict.fromkeys(problems)))
 
 
@@ -152,7 +152,9 @@ def _account_files(where: SshPlaces, problems: list[str]) -> list[str]:
     accounts = [line.split(b":") for line in (lines[0] if lines else [])]
     accounts = [fields for fields in accounts if len(fields) == 7 and fields[5].startswith(b"/")]
     if len(accounts) > MAX_ACCOUNTS:
-        problems.append(f"{where.accounts}: only the first {MAX_ACCOUNTS} of {len(accounts)} accounts were looked at")
+        problems.append(
+            f"{reading.shown(where.accounts)}: only the first {MAX_ACCOUNTS} of {len(accounts)} accounts were looked at"
+        )
     return [_expanded(pattern, fields) for fields in accounts[:MAX_ACCOUNTS] for pattern in patterns]
 
 
