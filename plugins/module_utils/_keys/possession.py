@@ -64,14 +64,13 @@ def make_challenge(public_key: bytes, key_id: str) -> tuple[dict, str]:
     if canonical.digest(public_key) != key_id:
         raise PossessionNotProven(f"key {key_id}: the public key that the host sent has another key ID")
     nonce = os.urandom(16).hex()
-    key = _load(public_key, key_id)
-    if isinstance(key, rsa.RSAPublicKey):
-        secret = os.urandom(_SECRET_SIZE)
-        challenge = {"ciphertext": canonical.encode(_encrypt(key, secret, key_id, nonce))}
-    else:
-        ephemeral = _ephemeral_for(key, key_id)
-        secret = _agree(ephemeral, key)
-        challenge = {"ephemeral_key": canonical.encode(_spki(ephemeral.public_key()))}
+    try:
+        challenge, secret = _challenge(_load(public_key), key_id, nonce)
+    except (FormatError, ValueError) as error:
+        raise PossessionNotProven(
+            f"key {key_id}: nobody can encrypt to this public key or agree with it; only RSA, P-256, P-384, P-521, "
+            "X25519 and X448 keys are archived"
+        ) from error
     return {"nonce": nonce, **challenge}, _answer(secret, key_id, nonce)
 
 
@@ -121,11 +120,13 @@ def _oaep(key_id: str, nonce: str) -> Any:
     return padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=_context(key_id, nonce))
 
 
-def _encrypt(public_key: Any, secret: bytes, key_id: str, nonce: str) -> bytes:
-    try:
-        return public_key.encrypt(secret, _oaep(key_id, nonce))
-    except ValueError as error:
-        raise PossessionNotProven(f"key {key_id}: the RSA key is too small for a possession challenge") from error
+def _challenge(public_key: Any, key_id: str, nonce: str) -> tuple[dict, bytes]:
+    """The challenge without its nonce, and the secret Z."""
+    if isinstance(public_key, rsa.RSAPublicKey):
+        secret = os.urandom(_SECRET_SIZE)
+        return {"ciphertext": canonical.encode(public_key.encrypt(secret, _oaep(key_id, nonce)))}, secret
+    ephemeral = _ephemeral_for(public_key)
+    return {"ephemeral_key": canonical.encode(_spki(ephemeral.public_key()))}, _agree(ephemeral, public_key)
 
 
 def _decrypt(private_key: Any, key_id: str, challenge: dict) -> bytes:
@@ -136,9 +137,8 @@ def _decrypt(private_key: Any, key_id: str, challenge: dict) -> bytes:
     return secret
 
 
-def _agree_with(private_key: Any, key_id: str, challenge: dict) -> bytes:
-    ephemeral = _load(canonical.decode(challenge["ephemeral_key"]), key_id)
-    return _agree(private_key, ephemeral)
+def _agree_with(private_key: Any, _key_id: str, challenge: dict) -> bytes:
+    return _agree(private_key, _load(canonical.decode(challenge["ephemeral_key"])))
 
 
 def _agree(private_key: Any, public_key: Any) -> bytes:
@@ -165,24 +165,18 @@ def _kind(public_key: Any) -> str:
     raise FormatError("challenge: this type of key does not agree on secrets")
 
 
-def _ephemeral_for(key: Any, key_id: str) -> Any:
-    try:
-        kind = _kind(key)
-    except FormatError as error:
-        raise PossessionNotProven(
-            f"key {key_id}: a key of this type can be neither encrypted to nor agreed with; only RSA, P-256, P-384, "
-            "P-521, X25519 and X448 keys are archived"
-        ) from error
+def _ephemeral_for(public_key: Any) -> Any:
+    kind = _kind(public_key)
     if kind == "x25519":
         return x25519.X25519PrivateKey.generate()
-    return x448.X448PrivateKey.generate() if kind == "x448" else ec.generate_private_key(key.curve)
+    return x448.X448PrivateKey.generate() if kind == "x448" else ec.generate_private_key(public_key.curve)
 
 
-def _load(public_key: bytes, key_id: str) -> Any:
+def _load(public_key: bytes) -> Any:
     try:
         return serialization.load_der_public_key(public_key)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise PossessionNotProven(f"key {key_id}: the public key cannot be read") from error
+        raise FormatError("challenge: a public key cannot be read") from error
 
 
 def _spki(public_key: Any) -> bytes:
