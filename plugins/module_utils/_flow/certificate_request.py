@@ -1,0 +1,247 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Request certificates: one PKCS#10 file per key.
+
+1. Read every key and check its usage, its receipt and all options; nothing is changed before that is done for all.
+2. Keep a request that says what is asked for and verifies; sign anew where it does not.
+3. Write: each file whole or not at all. Only a request is ever replaced; anything else in its place is an error.
+
+A nonsigning key is certified only when this host's receipt shows that it is archived: otherwise messages would be
+encrypted to a key that can still be lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    AlgorithmError,
+    FileError,
+    FormatError,
+    KeyNotFound,
+    KeyopsError,
+    NotArchivedRefused,
+    OptionError,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import CONFLICT
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import profiles, usages
+
+#: A request with thousands of names has less.
+_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """One item of ``keys``, checked.
+
+    Attributes:
+        item: the options.
+        path, mode: of the request's file.
+        key: None when there is none yet, in check mode.
+        usage, content: None as well.
+        existing: the request's file, or None.
+        before: what the existing request says, or None.
+        warning: for the user, or None.
+    """
+
+    item: dict = field(repr=False)
+    path: str
+    mode: int
+    key: PrivateKey | None = None
+    usage: str | None = None
+    content: profiles.Content | None = None
+    existing: _files.ExistingFile | None = field(default=None, repr=False)
+    before: profiles.Content | None = None
+    warning: str | None = None
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether the request is signed anew."""
+        return self.content is None or self.before != self.content
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether an existing request gets another mode or owner."""
+        if self.rewrites:
+            return False
+        return _files.needs_attributes(self.existing, self.mode, self.item["owner"], self.item["group"])
+
+
+def run(task: HostTask) -> FlowResult:
+    """See the module's docstring."""
+    state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+    _check_paths(task.params["keys"])
+    planned = [_plan(item, state_dir, task.check_mode) for item in task.params["keys"]]  # 1
+    changed = [one.rewrites or one.adjusts for one in planned]
+    written: dict[str, bytes] = {}
+    if not task.check_mode:
+        written = _carry_out(planned)
+    return FlowResult(
+        any(changed),
+        [_row(one, is_changed, written.get(one.path)) for one, is_changed in zip(planned, changed)],
+        diff=[_difference(one) for one, is_changed in zip(planned, changed) if is_changed],
+        warnings=[one.warning for one in planned if one.warning],
+    )
+
+
+def _check_paths(items: Sequence[dict]) -> None:
+    """Raise OptionError unless every request has an absolute path of its own, which is no key's."""
+    taken = {os.path.realpath(reference.parse(item["key"]).path): "is the file of a key" for item in items}
+    for item in items:
+        if not os.path.isabs(item["path"]):
+            raise OptionError(f"path: {item['path']!r} is not an absolute path")
+        place = os.path.realpath(item["path"])
+        if place in taken:
+            raise OptionError(f"path: {item['path']} {taken[place]}; give each request a file of its own")
+        taken[place] = "is named twice"
+
+
+def _plan(item: dict, state_dir: str, check_mode: bool) -> _Planned:
+    try:
+        return _planned(item, state_dir, check_mode)
+    except KeyopsError as error:
+        raise type(error)(f"{item['key']}: {error}") from error
+
+
+def _planned(item: dict, state_dir: str, check_mode: bool) -> _Planned:
+    place = {"item": item, "path": os.path.normpath(item["path"]), "mode": _mode(item["mode"])}
+    key = _read_key(item, check_mode)
+    if key is None:
+        return _Planned(**place)
+    usage = _usage(item, key)
+    warning = _check_archived(item, key, usage, state_dir, check_mode)
+    content = profiles.wanted(item, usage, key.facts.key_id, key.facts.algorithm)
+    existing, before = _existing(place["path"])
+    if before != content:
+        _files.check_target(place["path"], item["owner"], item["group"])
+    return _Planned(**place, key=key, usage=usage, content=content, existing=existing, before=before, warning=warning)
+
+
+def _mode(text: str) -> int:
+    try:
+        mode = int(text, 8)
+    except ValueError as error:
+        raise OptionError("mode: is not octal; write it in quotes, like '0644'") from error
+    # Whoever can write a request can have another key certified under this name.
+    if mode & ~0o644 or not mode & 0o400:
+        raise OptionError("mode: a request is read by its owner and written by nobody else; use '0644' or '0640'")
+    return mode
+
+
+def _read_key(item: dict, check_mode: bool) -> PrivateKey | None:
+    path = reference.parse(item["key"]).path
+    if not os.path.lexists(path):
+        if check_mode:
+            return None  # the same check run would have made it
+        raise KeyNotFound("there is no key; make it with private_key first")
+    return key_file.load(_files.read_file(path, KEY_FILE_LIMIT), item["passphrase"])
+
+
+def _usage(item: dict, key: PrivateKey) -> str:
+    """The usage that the key carries; the option's where it carries none."""
+    bound, declared = key.facts.bound_usage, item["usage"]
+    if bound == CONFLICT:
+        raise OptionError("the key carries several usages at once; one key has one usage, so make a new one")
+    if bound and declared and bound != declared:
+        raise OptionError(f"usage: is {declared}, and the key carries {bound}; leave the option out, or name that one")
+    usage = bound or declared or usages.usage_of_type(key.facts.algorithm)
+    if usage is None:
+        raise OptionError("usage: is missing, and the key carries none; say what the key is for")
+    _check_can_request(usage, key.facts.algorithm)
+    return usage
+
+
+def _check_can_request(usage: str, algorithm: str) -> None:
+    usages.check_algorithm(usage, algorithm)
+    if algorithm in ("x25519", "x448"):
+        raise AlgorithmError(
+            f"a key of the type {algorithm} cannot sign, and so cannot sign a certificate request. Have the "
+            "certificate issued from its public key alone: private_key_info returns it as public_key"
+        )
+    if algorithm.startswith("rsa-") and int(algorithm[4:]) < 2048:
+        raise AlgorithmError(f"the key is too weak ({algorithm}) to be certified; make one of at least rsa-2048")
+
+
+def _check_archived(item: dict, key: PrivateKey, usage: str, state_dir: str, check_mode: bool) -> str | None:
+    """Refuse a nonsigning key without a fitting receipt; in check mode, tell it: the same run may archive the key."""
+    if usage in usages.SIGNING or not item["require_receipt"]:
+        return None
+    receipt = _receipts.read_receipt(state_dir, key.facts.key_id)
+    if receipt is not None and receipt.usage == usage:
+        return None
+    reason = "is not archived" if receipt is None else f"is archived with the usage {receipt.usage}, not {usage}"
+    message = (
+        f"the key {reason} (no receipt in {state_dir}), so it is not certified: what is encrypted to it could be lost "
+        "with it. Archive it with key_archive, or give require_receipt: false"
+    )
+    if check_mode:
+        return f"{item['key']}: {message}"
+    raise NotArchivedRefused(message)
+
+
+def _existing(path: str) -> tuple[_files.ExistingFile | None, profiles.Content | None]:
+    existing = _files.read_existing(path, _LIMIT)
+    if existing is None:
+        return None, None
+    try:
+        return existing, profiles.read(existing.content)
+    except FormatError as error:
+        raise FileError(f"{path}: {error}; it is not overwritten, so remove it or give another path") from error
+
+
+def _carry_out(planned: Sequence[_Planned]) -> dict[str, bytes]:
+    """Sign, then write; the contents that were written by path."""
+    signed = [one for one in planned if one.rewrites]
+    contents = [profiles.write(one.content, key_file.check_fully(one.key)) for one in signed]  # 2
+    files = [
+        _files.NewFile(one.path, content, one.mode, one.item["owner"], one.item["group"])
+        for one, content in zip(signed, contents)
+    ]
+    if files:
+        _files.replace_all(files, [one.existing for one in signed])  # 3
+    for one in planned:
+        if one.adjusts:
+            _files.set_attributes(one.existing, one.mode, one.item["owner"], one.item["group"])
+    return {one.path: content for one, content in zip(signed, contents)}
+
+
+def _row(one: _Planned, changed: bool, written: bytes | None) -> dict:
+    kept = one.existing.content if one.existing and not one.rewrites else None
+    request = written or kept
+    facts = one.content.facts() if one.content else {}
+    return {
+        **{"key": one.item["key"], "path": one.path, "usage": one.usage or one.item["usage"], "changed": changed},
+        **{name: facts.get(name) for name in ("key_id", "subject", "subject_alt_name", "key_usage")},
+        **{name: facts.get(name) for name in ("extended_key_usage", "certificate_authority")},
+        "request": request.decode("ascii", "replace") if request else None,
+    }
+
+
+def _difference(one: _Planned) -> dict:
+    after = one.content.facts() if one.content else {"key_id": "of a key that is not made yet"}
+    before = one.before.facts() if one.before else {}
+    if one.existing:
+        before = {
+            **before,
+            "mode": f"{one.existing.mode:04o}",
+            "owner": one.existing.owner,
+            "group": one.existing.group,
+        }
+    owner, group = one.item["owner"], one.item["group"]
+    after = {
+        **after,
+        "mode": f"{one.mode:04o}",
+        "owner": before.get("owner") if owner is None else owner,
+        "group": before.get("group") if group is None else group,
+    }
+    return {"before_header": one.path, "after_header": one.path, "before": before, "after": after}
