@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: keyops.lifecycle contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -88,7 +87,7 @@ def sizes(folder: str, largest: int) -> None:
             for start in range(size, size + SAMPLE, BATCH):
                 ours += fill(vault, start, start + BATCH, BATCH)
                 theirs += fill(bare, start, start + BATCH, BATCH)
-            done, asked = size + SAMPLE, min(lookup(vault, size) for _ in range(3))
+            done, asked = size + SAMPLE, min(lookup(vault, size) for _attempt in range(3))
             first = first or (ours, asked)
             print(
                 f"{size:>9} {ours / SAMPLE * 1e6:>6.0f} us {theirs / SAMPLE * 1e6:>6.0f} us {ours / theirs:>6.2f} "
@@ -100,13 +99,13 @@ def sizes(folder: str, largest: int) -> None:
 
 def write_events(path: str, count: int) -> None:
     with open_vault({"path": path}) as vault:
-        for _ in range(count):
+        for _turn in range(count):
             event_log.append(vault, action="benchmark", outcome="success", actor="bench", host="bench")
 
 
 def write_rows(path: str, count: int) -> None:
     bare = Bare(path)
-    for _ in range(count):
+    for _turn in range(count):
         bare.connection.execute("BEGIN IMMEDIATE")
         number = bare.connection.execute("SELECT count(*) FROM object").fetchone()[0] + 1
         bare.connection.execute("INSERT INTO object VALUES (?, ?)", (f"events/{number:012d}", CONTENT[:300]))
@@ -116,7 +115,7 @@ def write_rows(path: str, count: int) -> None:
 def rate(work: object, path: str, writers: int, count: int) -> float:
     """Events per second of ``writers`` processes that write ``count`` each."""
     work(path, 1)
-    children = [multiprocessing.Process(target=work, args=(path, count)) for _ in range(writers)]
+    children = [multiprocessing.Process(target=work, args=(path, count)) for _writer in range(writers)]
     start = time.perf_counter()
     for child in children:
         child.start()

@@ -68,7 +68,7 @@ _SCHEMA = (
 )
 
 _REMEDIES = (
-    ("locked", VaultUnavailable, f"other processes have kept it busy for {PATIENCE:.0f} seconds; try again later"),
+    ("lock", VaultUnavailable, f"other processes have kept it busy for {PATIENCE:.0f} seconds; try again later"),
     ("full", VaultFull, "there is no room left; free some space and run again, nothing is lost"),
     ("not a database", NotAVault, "the file is not a SQLite database; name the vault file, or a new one"),
     ("malformed", NotAVault, "the file is damaged; bring back a copy and verify its event log"),
@@ -92,7 +92,9 @@ class SqliteVault(Vault):
         self._writable = writable
         try:
             # mode=rw: never make a file here; sqlite_file.make does it with the right mode.
-            self._connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, isolation_level=None, timeout=0)
+            self._connection = sqlite3.connect(
+                f"file://{quote(path)}?mode=rw", uri=True, isolation_level=None, timeout=0
+            )
         except sqlite3.Error as error:
             raise self._translated(error) from error
         try:
@@ -209,7 +211,7 @@ class SqliteVault(Vault):
             try:
                 return work(self._connection)
             except sqlite3.Error as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
+                if "lock" not in str(error) or time.monotonic() > deadline:
                     raise self._translated(error) from error
             # SQLite's own waiting goes up to 100 ms; with many short writers that leaves the disk idle.
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
@@ -219,7 +221,7 @@ class SqliteVault(Vault):
         for text, kind, remedy in _REMEDIES:
             if text in str(error):
                 return kind(f"vault.path: {self._path}: {remedy} ({error})")
-        return VaultError(f"vault.path: {self._path}: {error}")
+        return VaultError(f"vault.path: {self._path}: {error}; check the disk, and that it is a local file system")
 
 
 @contextmanager

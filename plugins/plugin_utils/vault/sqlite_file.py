@@ -56,8 +56,9 @@ def make(path: str) -> None:
     try:
         _make_folders(folder)
         _check_folder(folder, os.stat(folder))
-        # The mode holds from the first moment, whatever the umask adds to it; a link planted here is not followed.
+        # Others never have it, and its owner has it under any umask; a link planted here is not followed.
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)
         # Nobody in this process can hold a lock on a file that did not exist, so closing it drops none.
         os.close(descriptor)
         _sync_folder(folder)

@@ -181,7 +181,7 @@ def test_numbers_claimed_ahead_mislead_no_writer(filled, ahead):
 
 def test_all_powers_of_two_claimed_ahead(filled):
     filled.create({paths.event(2**power): b"mine" for power in range(4, 39)})
-    assert [say(filled).number for _ in range(8)] == [11, 12, 13, 14, 15, 17, 18, 19]
+    assert [say(filled).number for _turn in range(8)] == [11, 12, 13, 14, 15, 17, 18, 19]
 
 
 def test_the_next_number_claimed_by_somebody(filled):

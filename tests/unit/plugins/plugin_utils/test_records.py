@@ -112,7 +112,7 @@ def test_record_of_refuses_what_does_not_belong_together(make, group):
 
 def test_revisions_count_up_and_are_walked(vault, make):
     one, other = make(), make()
-    assert [records.add(vault, one).number for _ in range(9)] == list(range(1, 10))
+    assert [records.add(vault, one).number for _turn in range(9)] == list(range(1, 10))
     assert records.add(vault, other) == other
     found = records.walk(vault, [one.key_id, other.key_id, "0" * 64])
     assert [revision.number for revision in found[one.key_id]] == list(range(1, 10))
@@ -121,7 +121,7 @@ def test_revisions_count_up_and_are_walked(vault, make):
 
 
 def test_many_keys_in_few_rounds(vault, make):
-    many = [make() for _ in range(30)]
+    many = [make() for _turn in range(30)]
     records.add_many(vault, many[:10])
     calls = []
     for name in ("_create", "_exists", "_read"):

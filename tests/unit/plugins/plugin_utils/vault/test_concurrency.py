@@ -45,7 +45,7 @@ def test_twenty_writers_lose_nothing(tmp_path):
     children = [CONTEXT.Process(target=writer, args=(path, name, barrier, results)) for name in range(WRITERS)]
     for child in children:
         child.start()
-    written = dict(results.get(timeout=120) for _ in children)
+    written = dict(results.get(timeout=120) for _child in children)
     for child in children:
         child.join(60)
     with open_vault({"path": path}) as vault:
@@ -73,7 +73,7 @@ def endless(path, pipe):
 def test_killed_writers_leave_a_vault_that_opens_and_verifies(tmp_path, run):
     path = str(tmp_path / "vault.db")
     randomness = random.Random(run)
-    reports = [os.pipe() for _ in range(3)]
+    reports = [os.pipe() for _pipe in range(3)]
     children = [CONTEXT.Process(target=endless, args=(path, pipe[1])) for pipe in reports]
     for child in children:
         child.start()

@@ -49,8 +49,9 @@ def filled(path):
     return path
 
 
-def test_file_and_folders_are_their_owners_alone(path):
-    old = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o027, 0o077])
+def test_file_and_folders_are_their_owners_alone(path, umask):
+    old = os.umask(umask)
     try:
         with opened(path) as vault:
             vault.create({"events/1": b"x"})
@@ -59,6 +60,15 @@ def test_file_and_folders_are_their_owners_alone(path):
         os.umask(old)
     assert mode(path.parent) == mode(path.parent.parent) == 0o700
     assert os.listdir(path.parent) == ["vault.db"]
+
+
+@pytest.mark.parametrize("name", ["a?mode=memory", "b#c", "d%2fe", "f g", "é.db", "'\""])
+def test_any_file_name_is_that_file(tmp_path, name):
+    with opened(tmp_path / name) as vault:
+        vault.create({"events/1": b"x"})
+    with opened(f"/{tmp_path}/{name}") as vault:
+        assert vault.exists(["events/1"])
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_writes_through_to_the_disk(path):
@@ -309,7 +319,7 @@ def _first_opener(path, barrier):
 def test_twenty_processes_make_one_vault(path):
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(20)
-    children = [context.Process(target=_first_opener, args=(path, barrier)) for _ in range(20)]
+    children = [context.Process(target=_first_opener, args=(path, barrier)) for _child in range(20)]
     for child in children:
         child.start()
     for child in children:
