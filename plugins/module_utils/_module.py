@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import resource
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -42,7 +42,7 @@ class HostTask:
     params: dict = field(repr=False)
     check_mode: bool = False
     step: str | None = None
-    relay: object = field(default=None, repr=False)
+    relay: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ ARGUMENT_SPEC = {
             "accept_declared_usage": {"type": "bool", "default": False},
         },
     },
-    "key_owner": {"type": "str", "required": True},
+    "key_owner": {"type": "str", "required": True, "no_log": False},
     "search": {"type": "list", "elements": "path", "default": []},
     "authorized_keys": {"type": "list", "elements": "path", "default": [], "no_log": False},
     "on_refusal": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},

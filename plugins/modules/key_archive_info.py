@@ -28,6 +28,11 @@ options:
         description: The key ID.
         type: str
         required: true
+  request_id:
+    description:
+      - Look up the keys that this recovery request asks for. The request is not verified here; the agents and the owner's host do that.
+      - Mutually exclusive with O(keys).
+    type: str
   key_owner:
     description: Only keys whose latest revision belongs to this person or service.
     type: str
@@ -197,6 +202,7 @@ ARGUMENT_SPEC = {
         "no_log": False,
         "options": {"key_id": {"type": "str", "required": True}},
     },
+    "request_id": {"type": "str"},
     "key_owner": {"type": "str", "no_log": False},
     "limit": {"type": "int"},
     "after": {"type": "str"},

@@ -122,7 +122,7 @@ ARGUMENT_SPEC = {
         "no_log": False,
         "options": {"key_id": {"type": "str", "required": True}},
     },
-    "key_owner": {"type": "str", "required": True},
+    "key_owner": {"type": "str", "required": True, "no_log": False},
     "reason": {"type": "str", "required": True},
     "expires_in": {"type": "str", "default": "24h"},
     "signing_key": {"type": "str", "required": True, "no_log": False},

@@ -20,10 +20,11 @@ import getpass
 import json
 import socket
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Any, Callable
 
 from ansible import constants as C
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
@@ -51,7 +52,7 @@ class HostReply:
 
     changed: bool
     results: list
-    relay: object
+    relay: Any
     raw: dict = field(repr=False)
 
 
@@ -69,7 +70,7 @@ class ControllerTask:
     """
 
     params: dict = field(repr=False)
-    vault: object
+    vault: Any
     check_mode: bool
     host: str
     actor: str
@@ -152,7 +153,8 @@ class LifecycleAction(ActionBase):
         spec = self.argument_spec
         shown = ArgumentSpecValidator(spec).validate(_options.masked(spec, dict(self._task.args)))
         if shown.error_messages:
-            raise OptionError("; ".join(shown.error_messages))
+            unsupported = "unsupported option " if any(isinstance(one, UnsupportedError) for one in shown.errors) else ""
+            raise OptionError(unsupported + "; ".join(shown.error_messages))
         return ArgumentSpecValidator(spec).validate(dict(self._task.args)).validated_parameters
 
     def _open_vault(self, options: dict | None) -> object:

@@ -18,6 +18,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
 )
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.recovering import requested_keys
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
 #: Names of one listing, and keys that are looked up at once.
@@ -36,12 +37,23 @@ def look_up(task: ControllerTask) -> dict:
     owner, limit, after = task.params["key_owner"], task.params["limit"], task.params["after"]
     if limit is not None and limit < 1:
         raise OptionError("limit: must be 1 or more")
-    wanted = [item["key_id"] for item in task.params["keys"] or ()]
-    _check_key_ids([*wanted, *([after] if after else ())])
-    listed = _named(task.vault, wanted) if task.params["keys"] is not None else _all(task.vault, after)
+    wanted = _wanted(task)
+    _check_key_ids([*(wanted or ()), *([after] if after else ())])
+    listed = _all(task.vault, after) if wanted is None else _named(task.vault, wanted)
     rows = (row for row in _rows(task.vault, listed) if owner is None or row["key_owner"] == owner)
     results = list(islice(rows, limit))
     return {"changed": False, "results": results, "complete": limit is None or next(rows, None) is None}
+
+
+def _wanted(task: ControllerTask) -> list[str] | None:
+    """The key IDs that are asked for, or None for all."""
+    keys, request_id = task.params["keys"], task.params["request_id"]
+    if keys is not None and request_id is not None:
+        raise OptionError("request_id: give either keys or request_id, not both")
+    if request_id is not None:
+        _check_key_ids([request_id])
+        return requested_keys(task.vault, request_id)
+    return None if keys is None else [item["key_id"] for item in keys]
 
 
 def _check_key_ids(key_ids: Iterable[str]) -> None:
@@ -49,7 +61,7 @@ def _check_key_ids(key_ids: Iterable[str]) -> None:
         try:
             check_digest(key_id)
         except FormatError as error:
-            raise OptionError(f"{key_id[:80]!r} is not a key ID: 64 lower-case hexadecimal digits") from error
+            raise OptionError(f"{key_id[:80]!r} is no ID: 64 lower-case hexadecimal digits") from error
 
 
 def _named(vault: Vault, key_ids: Iterable[str]) -> Iterator[_Listed]:

@@ -114,6 +114,15 @@ def _read_request(vault: Vault, request_id: str) -> bytes:
     return found[paths.request(request_id)]
 
 
+def requested_keys(vault: Vault, request_id: str) -> list[str]:
+    """The key IDs that a request in the vault asks for, unverified.
+
+    Raises:
+        ObjectNotFound: when there is no such request.
+    """
+    return _requested(_read_request(vault, request_id))
+
+
 def _requested(envelope: bytes) -> list[str]:
     """The key IDs in a request, unverified: only to know what to fetch; the agent's machine verifies the request."""
     return list(requests.parse(requests.payload_of(envelope)).key_ids)
