@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, SignatureInvalid
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
@@ -73,13 +74,14 @@ def parse(content: bytes, signing_certificates: Sequence[bytes] = ()) -> Event:
         SignatureInvalid: when it is an envelope that verifies with none of the certificates.
         FormatError: for anything that docs/formats.md does not allow.
     """
-    value = canonical.loads(content)
-    if isinstance(value, dict) and "payloadType" in value:
-        payload = dsse.payload_of(content, PAYLOAD_TYPE)
-        if signing_certificates:
-            _verify(content, signing_certificates)
-        return _event(payload, check_digest(value["signatures"][0]["keyid"]))
-    return _event(content, "")
+    # Members are sorted in the canonical form, so an envelope begins with this and an event never does.
+    if not content.startswith(b'{"payload":'):
+        return _event(content, "")
+    payload = dsse.payload_of(content, PAYLOAD_TYPE)
+    if signing_certificates:
+        _verify(content, signing_certificates)
+    envelope: Any = canonical.loads(content)
+    return _event(payload, check_digest(envelope["signatures"][0]["keyid"]))
 
 
 def _verify(envelope: bytes, certificates: Sequence[bytes]) -> None:

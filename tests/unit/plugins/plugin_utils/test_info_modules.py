@@ -75,7 +75,7 @@ def task(vault, **params):
 
 
 def looked_up(vault, **params):
-    return look_up(task(vault, **{"keys": None, "key_owner": None, "limit": None, "after": None, **params}))
+    return look_up(task(vault, **{**dict.fromkeys(("keys", "request_id", "key_owner", "limit", "after")), **params}))
 
 
 def checked(vault, **params):
@@ -150,7 +150,17 @@ def test_all_keys_in_pages_and_by_owner(vault, monkeypatch):
     assert looked_up(vault, keys=[])["results"] == []
 
 
-@pytest.mark.parametrize("wrong", [{"keys": [{"key_id": "x"}]}, {"after": "A" * 64}, {"limit": 0}, {"limit": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keys": [{"key_id": "x"}]},
+        {"after": "A" * 64},
+        {"limit": 0},
+        {"limit": -1},
+        {"keys": [], "request_id": "0" * 64},
+        {"request_id": "x"},
+    ],
+)
 def test_wrong_options_of_the_archive(vault, wrong):
     with pytest.raises(OptionError):
         looked_up(vault, **wrong)
