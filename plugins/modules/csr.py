@@ -13,11 +13,14 @@ short_description: Request certificates that allow no more than the key's usage
 version_added: 0.1.0
 description:
   - Writes certificate requests (PKCS#10) for private keys in files, any number of them in one pass.
-  - The key usage in a request follows from the key's usage, and the extended key usage is limited by it. So a request cannot ask for more than its key is for.
-  - A nonsigning key signs nothing but its own request, as proof of possession. It is certified only when this host has the receipt of its archive.
-  - A request that says what is asked for, and whose signature verifies, is kept. Another request in its place is replaced. Anything else in its place is an error.
-  - Keys of the types X25519 and X448 cannot sign, and so have no certificate requests. Their certificates are issued from the public key alone,
-    which M(keyops.lifecycle.private_key_info) returns.
+  - The key usage in a request follows from the key's usage, and the extended key usage is limited by it. So a request
+    cannot ask for more than its key is for.
+  - A nonsigning key signs nothing but its own request, as proof of possession. It is certified only when this host
+    has the receipt of its archive.
+  - A request that says what is asked for, and whose signature verifies, is kept. Another request in its place is
+    replaced. Anything else in its place is an error.
+  - Keys of the types X25519 and X448 cannot sign, and so have no certificate requests. Their certificates are issued
+    from the public key alone, which M(keyops.lifecycle.private_key_info) returns.
 options:
   keys:
     description: The keys, and where their requests go.
@@ -35,7 +38,8 @@ options:
         required: true
       usage:
         description:
-          - What the key is for. Required for a key that does not carry its usage inside itself. The key file stays as it is.
+          - What the key is for. Required for a key that does not carry its usage inside itself. The key file stays as
+            it is.
           - It must agree with the usage that the key carries.
         type: str
         choices: [signature, certificate_signing, authentication, key_transport, key_agreement]
@@ -44,9 +48,11 @@ options:
         type: str
       subject:
         description:
-          - The distinguished name, either as a string in the form of RFC 4514, or as a dictionary in the order of the certificate.
-          - Names in a dictionary are those of RFC 4514 and OpenSSL, such as C(CN), C(commonName), C(O), C(OU), C(C), C(DC), C(UID) and C(emailAddress), or dotted OIDs.
-            A value may be a list. In a string, RFC 4514 puts the most specific name first.
+          - The distinguished name, either as a string in the form of RFC 4514, or as a dictionary in the order of the
+            certificate.
+          - Names in a dictionary are those of RFC 4514 and OpenSSL, such as C(CN), C(commonName), C(O), C(OU), C(C),
+            C(DC), C(UID) and C(emailAddress), or dotted OIDs. A value may be a list. In a string, RFC 4514 puts the
+            most specific name first.
           - Without it, the request has an empty subject, and needs O(keys[].subject_alt_name).
         type: raw
       subject_alt_name:
@@ -57,16 +63,19 @@ options:
       extended_key_usage:
         description:
           - Purposes by name or as dotted OIDs, limited to those that the key's usage allows.
-          - C(emailProtection), C(msEFS), C(msEFSRecovery), C(msBitLocker) and C(msDocumentEncryption) for keys of the usages V(key_transport) and V(key_agreement).
-          - C(codeSigning), C(emailProtection), C(timeStamping), C(OCSPSigning), C(documentSigning) and C(msDocumentSigning) for V(signature).
-          - C(serverAuth), C(clientAuth), C(ipsecIKE), C(secureShellClient), C(secureShellServer), C(pkinitClient), C(pkinitKdc) and C(smartcardLogon)
-            for V(authentication).
+          - C(emailProtection), C(msEFS), C(msEFSRecovery), C(msBitLocker) and C(msDocumentEncryption) for keys of the
+            usages V(key_transport) and V(key_agreement).
+          - C(codeSigning), C(emailProtection), C(timeStamping), C(OCSPSigning), C(documentSigning) and
+            C(msDocumentSigning) for V(signature).
+          - C(serverAuth), C(clientAuth), C(ipsecIKE), C(secureShellClient), C(secureShellServer), C(pkinitClient),
+            C(pkinitKdc) and C(smartcardLogon) for V(authentication).
           - All of them for V(certificate_signing), where they limit what the authority may issue.
         type: list
         elements: str
         default: []
       certificate_authority:
-        description: Ask for a certificate of an authority (C(CA:TRUE)). Only for keys of the usage V(certificate_signing).
+        description:
+          - Ask for a certificate of an authority (C(CA:TRUE)). Only for keys of the usage V(certificate_signing).
         type: bool
         default: false
       require_receipt:
@@ -80,7 +89,8 @@ options:
         type: str
         default: '0644'
       owner:
-        description: Name or number of the user that the request belongs to. The default is the user that the task runs as.
+        description:
+          - Name or number of the user that the request belongs to. The default is the user that the task runs as.
         type: str
       group:
         description: Name or number of the group that the request belongs to. The default is up to the host.

@@ -13,8 +13,8 @@ short_description: Tell the public facts of private keys and what shows their us
 version_added: 0.1.0
 description:
   - Tells of each key its key ID, algorithm, usage, container and file, and never its material.
-  - Gathers the evidence of its usage on the host, which is certificates and certificate requests for the same public key, SSH, and the receipt of its archive,
-    and tells whether it may be archived or why not.
+  - Gathers the evidence of its usage on the host, which is certificates and certificate requests for the same public
+    key, SSH, and the receipt of its archive, and tells whether it may be archived or why not.
   - With O(search) it discovers private keys and certificates below given folders.
   - A key that is missing or cannot be read is no failure. See RV(results[].exists) and RV(results[].error).
 options:
@@ -34,7 +34,8 @@ options:
       usage:
         description:
           - The usage that would be declared when the key is archived.
-          - It is only needed to see what M(keyops.lifecycle.key_archive) would say of a key that does not carry its usage inside itself.
+          - It is only needed to see what M(keyops.lifecycle.key_archive) would say of a key that does not carry its
+            usage inside itself.
         type: str
         choices: [signature, certificate_signing, authentication, key_transport, key_agreement]
       certificates:
@@ -45,8 +46,8 @@ options:
   search:
     description:
       - Discovers private keys, certificates and certificate requests in PEM, DER and OpenSSH's format.
-      - Symbolic links to other folders are not followed, files over 1 MiB are not read, and other file systems are not entered.
-        What was left out for such a reason is told in RV(not_looked_at).
+      - Symbolic links to other folders are not followed, files over 1 MiB are not read, and other file systems are
+        not entered. What was left out for such a reason is told in RV(not_looked_at).
     type: dict
     suboptions:
       paths:
@@ -65,7 +66,8 @@ options:
   authorized_keys:
     description:
       - Further files on the host in C(authorized_keys) format. Keys that stand in one may not be archived.
-      - The files of C(AuthorizedKeysFile) of the local users, C(/etc/ssh/authorized_keys*) and the host keys are always looked at.
+      - The files of C(AuthorizedKeysFile) of the local users, C(/etc/ssh/authorized_keys*) and the host keys are
+        always looked at.
     type: list
     elements: path
     default: []
@@ -194,7 +196,8 @@ results:
               type: bool
               returned: always
             key_usage:
-              description: The bits of the key usage extension by their names in RFC 5280. V(null) without the extension.
+              description:
+                - The bits of the key usage extension by their names in RFC 5280. V(null) without the extension.
               type: list
               elements: str
               returned: always

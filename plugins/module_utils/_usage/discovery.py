@@ -20,6 +20,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Cer
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, reading
 
 MAX_FILES = 20_000
+_MAX_PROBLEMS = 100
 
 _PEM_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.M)
 #: PrivateKeyInfo, RSAPrivateKey, ECPrivateKey and DSA: a SEQUENCE that begins with the INTEGER 0 or 1.
@@ -67,7 +68,12 @@ def search(folders: Iterable[str], recursive: bool = False, max_files: int = MAX
             found += facts
             # DER that is no certificate at all is any other file, and nothing to tell about.
             problems += broken if data[:1] != b"\x30" else ()
-    return Findings(tuple(found), tuple(private_keys), tuple(dict.fromkeys(problems)))
+    return Findings(tuple(found), tuple(private_keys), _bounded(list(dict.fromkeys(problems))))
+
+
+def _bounded(problems: list[str]) -> tuple[str, ...]:
+    more = len(problems) - _MAX_PROBLEMS
+    return (*problems[:_MAX_PROBLEMS], f"and {more} more were not looked at") if more > 0 else tuple(problems)
 
 
 def check_folders(folders: Iterable[str], option: str) -> None:
@@ -97,9 +103,7 @@ def _files(folders: Iterable[str], recursive: bool, max_files: int, problems: li
     waiting = [os.path.realpath(folder) for folder in dict.fromkeys(folders)]
     while waiting:
         folder = waiting.pop(0)
-        entries, below, links = _entries(folder, seen, problems)
-        if links:
-            problems.append(f"{reading.shown(folder)}: {links} symbolic links to other folders were not followed")
+        entries, below = _entries(folder, seen, problems)
         waiting += below if recursive else []
         if count + len(entries) > max_files:
             problems.append(
@@ -111,13 +115,15 @@ def _files(folders: Iterable[str], recursive: bool, max_files: int, problems: li
         yield from entries
 
 
-def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tuple[list[str], list[str], int]:
-    """Regular files, folders on the same file system and the number of links in a folder; nothing the second time."""
-    files, below, links = [], [], 0
+def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tuple[list[str], list[str]]:
+    """Regular files, and folders on the same file system, in a folder; nothing the second time."""
+    files: list[str] = []
+    below: list[str] = []
+    links = large = 0
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
-            return [], [], 0
+            return [], []
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -125,11 +131,17 @@ def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tu
                     # What it means lies in this folder, too, and is looked at there: nothing is missed.
                     links += os.path.dirname(os.path.realpath(entry.path)) != folder
                 elif entry.is_file(follow_symlinks=False):
-                    files.append(entry.path)
+                    is_large = entry.stat(follow_symlinks=False).st_size > reading.MAX_SIZE
+                    large += is_large
+                    files += [] if is_large else [entry.path]
                 elif entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == status.st_dev:
                     below.append(entry.path)
     except (FileNotFoundError, NotADirectoryError):
-        return [], [], 0
+        return [], []
     except OSError as error:
         problems.append(f"{reading.shown(folder)}: not looked at, {error.strerror}")
-    return files, below, links
+    if links:
+        problems.append(f"{reading.shown(folder)}: {links} symbolic links to other folders were not followed")
+    if large:
+        problems.append(f"{reading.shown(folder)}: {large} files over 1 MiB were not looked at")
+    return files, below

@@ -66,6 +66,12 @@ class Workshop:
         (folder / "passwd").write_text(f"root:x:0:0:root:{self.home}:/bin/sh\n")
 
     run = staticmethod(run)
+    armor = staticmethod(pem.armor)
+
+    @staticmethod
+    def said(*command: object) -> str:
+        """What a tool says on standard error."""
+        return subprocess.run([str(word) for word in command], capture_output=True, check=True).stderr.decode()
 
     def places(self, *extra: Path) -> ssh.SshPlaces:
         return ssh.SshPlaces(str(self.folder / "passwd"), str(self.sshd), tuple(str(path) for path in extra))
