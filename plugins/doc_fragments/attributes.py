@@ -15,7 +15,8 @@ requirements:
   - asn1crypto >= 1.5
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and predict what would change, also for keys that the same check run would have made.
+    description: Can run in C(check_mode) and predict what would change, also for keys that the same check run would
+      have made.
     support: full
   diff_mode:
     description: Returns what has changed or would change as facts and key IDs, never as material.

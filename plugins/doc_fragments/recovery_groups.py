@@ -36,7 +36,8 @@ options:
             type: str
             required: true
           encryption_certificate:
-            description: PEM text of the certificate to which the agent's shares are encrypted (RSA, P-256, P-384 or P-521).
+            description: PEM text of the certificate to which the agent's shares are encrypted (RSA, P-256, P-384 or
+              P-521).
             type: str
             required: true
           signing_certificate:

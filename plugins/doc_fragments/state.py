@@ -13,6 +13,7 @@ options:
   state_dir:
     description:
       - Folder on the host for receipts and for the one-time keys of open recovery requests.
-      - The default is C(/var/lib/keyops) for root, and C($XDG_STATE_HOME/keyops) or C(~/.local/state/keyops) for other users.
+      - The default is C(/var/lib/keyops) for root, and C($XDG_STATE_HOME/keyops) or C(~/.local/state/keyops) for
+        other users.
     type: path
 """

@@ -27,7 +27,9 @@ def key_options(keys: list[dict], module: str) -> list[dict]:
     for item in keys:
         unknown = sorted(set(item) - known)
         if unknown:
-            raise AnsibleFilterError(f"keyops_keys: no module takes {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+            raise AnsibleFilterError(
+                f"keyops_keys: no module takes {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            )
         if _concerns(item, module):
             merged = {**item, **item["request"]} if module == "csr" else item
             picked.append({name: value for name, value in merged.items() if name in _options(module)})

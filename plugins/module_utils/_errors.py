@@ -14,7 +14,7 @@ failed task result with ``msg`` and ``error_class``.
 from __future__ import annotations
 
 #: Import errors of libraries that this process wanted; ``require_libraries`` turns them into one clear error.
-_missing_libraries = []
+_missing_libraries: list[ImportError] = []
 
 
 def note_missing_library(error: ImportError) -> None:
@@ -56,7 +56,7 @@ class AlgorithmError(OptionError):
     """The algorithm is unknown, or cannot have the usage."""
 
 
-# --- the host's: files, libraries, state -------------------------------------------------------------------------------
+# --- the host's: files, libraries, state -------------------------------------------------------------------------
 
 
 class HostError(KeyopsError):
@@ -104,7 +104,7 @@ class StateError(HostError):
     """The host's own state (receipts, open requests) is missing or does not fit."""
 
 
-# --- refusals: what must not be done -------------------------------------------------------------------------------------
+# --- refusals: what must not be done -----------------------------------------------------------------------------
 
 
 class Refusal(KeyopsError):
@@ -179,7 +179,7 @@ class NotArchivedRefused(Refusal):
     """A nonsigning key may not be removed, replaced or certified before its archive is verified."""
 
 
-# --- the other side's: formats that came from elsewhere ------------------------------------------------------------------
+# --- the other side's: formats that came from elsewhere ----------------------------------------------------------
 
 
 class FormatError(KeyopsError):
@@ -202,7 +202,7 @@ class DigestMismatch(FormatError):
     """Bytes do not have the digest that names them."""
 
 
-# --- the vault's ------------------------------------------------------------------------------------------------------------
+# --- the vault's -------------------------------------------------------------------------------------------------
 
 
 class VaultError(KeyopsError):
@@ -245,7 +245,7 @@ class EventLogError(VaultError):
     """The event log does not verify."""
 
 
-# --- recovery ---------------------------------------------------------------------------------------------------------------
+# --- recovery ----------------------------------------------------------------------------------------------------
 
 
 class RecoveryError(KeyopsError):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import resource
+import traceback
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -82,18 +83,18 @@ def run_module(argument_spec: dict, flow: Callable[[HostTask], FlowResult], **kw
     invocation = {"module_args": _invocation(spec, module.params)}
     outcome = _call(module, flow)
     if isinstance(outcome, dict):
-        module.fail_json(invocation=invocation, **outcome)
+        return module.fail_json(invocation=invocation, **outcome)
     for warning in outcome.warnings:
         module.warn(warning)
-    module.exit_json(invocation=invocation, **_returned(module, outcome))
+    return module.exit_json(invocation=invocation, **_returned(module, outcome))
 
 
 def controller_only(argument_spec: dict) -> None:
     """Be a module whose action plugin does all the work: where it gets as far as a host, it fails and says why."""
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     module.fail_json(
-        msg="This module works on the controller only, where its action plugin was not found. Run it from a playbook by "
-        "its full name, with the whole collection keyops.lifecycle installed.",
+        msg="This module works on the controller only, where its action plugin was not found. Run it from a "
+        "playbook by its full name, with the whole collection keyops.lifecycle installed.",
         error_class="OptionError",
     )
 
@@ -110,12 +111,12 @@ def _call(module: AnsibleModule, flow: Callable[[HostTask], FlowResult]) -> Flow
         return flow(HostTask(module.params, module.check_mode, module.params["step"], relay))
     except KeyopsError as error:
         return {"msg": str(error), "error_class": type(error).__name__}
-    except Exception as error:  # a defect: report where, keep the message, which may hold material, to ourselves
-        frame = error.__traceback__
-        while frame.tb_next:
-            frame = frame.tb_next
-        place = f"{frame.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.tb_lineno}"
-        message = f"Internal error {type(error).__name__} at {place}. This is a defect of keyops.lifecycle: please report it."
+    except Exception as error:  # noqa: BLE001 - a defect: report where; its message may hold material
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+        message = (
+            f"Internal error {type(error).__name__} at {place}. This is a defect of keyops.lifecycle: please report it."
+        )
         return {"msg": message, "error_class": "InternalError"}
 
 

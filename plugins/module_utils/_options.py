@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 USAGES = ["signature", "certificate_signing", "authentication", "key_transport", "key_agreement"]
 ALGORITHMS = [
     *(f"rsa-{bits}" for bits in (2048, 3072, 4096, 6144, 8192)),
@@ -61,7 +63,7 @@ EXISTING_KEY = {
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
-def masked(spec: dict, params: object) -> object:
+def masked(spec: dict, params: Any) -> Any:
     """A copy of ``params`` in which every option that the argument spec marks ``no_log`` is replaced by MASK.
 
     Whole values are replaced, never substrings: a short secret would otherwise make holes in key IDs and base64, and
@@ -74,7 +76,7 @@ def masked(spec: dict, params: object) -> object:
     return {name: _masked_option(spec.get(name, {}), value) for name, value in params.items()}
 
 
-def _masked_option(option: dict, value: object) -> object:
+def _masked_option(option: dict, value: Any) -> Any:
     if option.get("no_log"):
         if isinstance(value, (dict, list)):
             return type(value)()

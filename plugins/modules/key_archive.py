@@ -12,11 +12,14 @@ module: key_archive
 short_description: Archive nonsigning keys so that only a quorum of recovery agents can open them
 version_added: 0.1.0
 description:
-  - Seals each key on its own host and stores the sealed key, one share per recovery agent and a record of public facts in the vault.
-    The vault, the controller and any number of agents below the threshold can read none of it.
-  - Refuses every key that signs or authenticates, or that may do so, with the class of the refusal. There is no option to archive such a key.
-  - A key is archived once. A second run stores nothing, unless its recovery groups, its owner or its certificates have changed. Then a new revision is added.
-  - The host keeps a receipt. M(keyops.lifecycle.csr) and M(keyops.lifecycle.private_key) ask for it before a key is certified, replaced or removed.
+  - Seals each key on its own host and stores the sealed key, one share per recovery agent and a record of public
+    facts in the vault. The vault, the controller and any number of agents below the threshold can read none of it.
+  - Refuses every key that signs or authenticates, or that may do so, with the class of the refusal. There is no
+    option to archive such a key.
+  - A key is archived once. A second run stores nothing, unless its recovery groups, its owner or its certificates
+    have changed. Then a new revision is added.
+  - The host keeps a receipt. M(keyops.lifecycle.csr) and M(keyops.lifecycle.private_key) ask for it before a key is
+    certified, replaced or removed.
 options:
   keys:
     description: The keys to archive.
@@ -38,13 +41,15 @@ options:
         description: Passphrase of an encrypted key.
         type: str
       certificates:
-        description: Paths on the host of certificates and certificate requests for this key. They are evidence, and are kept in the record.
+        description: Paths on the host of certificates and certificate requests for this key. They are evidence, and
+          are kept in the record.
         type: list
         elements: path
         default: []
       accept_declared_usage:
         description:
-          - Vouch for O(keys[].usage) of a key that was not made by this collection and for which nothing else shows its usage.
+          - Vouch for O(keys[].usage) of a key that was not made by this collection and for which nothing else shows
+            its usage.
           - Evidence that the key signs is refused all the same.
         type: bool
         default: false

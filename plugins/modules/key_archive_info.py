@@ -30,7 +30,8 @@ options:
         required: true
   request_id:
     description:
-      - Look up the keys that this recovery request asks for. The request is not verified here; the agents and the owner's host do that.
+      - Look up the keys that this recovery request asks for. The request is not verified here; the agents and the
+        owner's host do that.
       - Mutually exclusive with O(keys).
     type: str
   key_owner:

@@ -12,8 +12,9 @@ module: key_recovery
 short_description: Put recovered keys back on their owner's host
 version_added: 0.1.0
 description:
-  - Runs on the owner's host, where M(keyops.lifecycle.recovery_request) made the request. Verifies the approvals, opens the sealed keys with the shares of
-    a quorum, proves that each is the key that was asked for, and writes it with its usage.
+  - Runs on the owner's host, where M(keyops.lifecycle.recovery_request) made the request. Verifies the approvals,
+    opens the sealed keys with the shares of a quorum, proves that each is the key that was asked for, and writes it
+    with its usage.
   - All keys of the task are opened before the first is written. A file that holds another key is never overwritten.
   - When all keys of the request are back, its one-time key is removed.
 options:

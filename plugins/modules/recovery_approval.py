@@ -12,10 +12,12 @@ module: recovery_approval
 short_description: Release a recovery agent's shares to one recovery request
 version_added: 0.1.0
 description:
-  - Runs on the agent's own machine, with C(connection=local), and is refused elsewhere. The agent's keys never leave it.
-  - Recomputes the request's ID, verifies the requester's signature, opens the agent's own shares, and compares record, share and request.
-    Then it encrypts the shares to the request's one-time key and signs the approval.
-  - Nothing is released for a request that the agent's own key made, for another owner, after its time, or for a frozen key.
+  - Runs on the agent's own machine, with C(connection=local), and is refused elsewhere. The agent's keys never leave
+    it.
+  - Recomputes the request's ID, verifies the requester's signature, opens the agent's own shares, and compares
+    record, share and request. Then it encrypts the shares to the request's one-time key and signs the approval.
+  - Nothing is released for a request that the agent's own key made, for another owner, after its time, or for a
+    frozen key.
 options:
   request_id:
     description: The request's ID as it was given to the agent by another way than the vault.

@@ -12,9 +12,10 @@ module: recovery_request
 short_description: Ask the recovery agents for archived keys
 version_added: 0.1.0
 description:
-  - Runs on the owner's host. Makes a one-time key there, to which the agents encrypt their shares, and a request that the requester signs.
-  - RV(request_id) commits to everything in the request, the one-time key included. Give it and the key owner to the agents by another way
-    than the vault, by telephone, ticket or in a meeting. They compare both.
+  - Runs on the owner's host. Makes a one-time key there, to which the agents encrypt their shares, and a request that
+    the requester signs.
+  - RV(request_id) commits to everything in the request, the one-time key included. Give it and the key owner to the
+    agents by another way than the vault, by telephone, ticket or in a meeting. They compare both.
   - A second run with the same options finds the open request and asks nothing new.
 options:
   keys:
@@ -84,7 +85,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 request_id:
-  description: The ID to give to the agents by another way than the vault. Empty in check mode when a request would be made.
+  description: The ID to give to the agents by another way than the vault. Empty in check mode when a request would be
+    made.
   returned: success
   type: str
 expires:

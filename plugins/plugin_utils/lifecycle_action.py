@@ -20,7 +20,7 @@ import getpass
 import json
 import socket
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, ClassVar
 
 from ansible import constants as C
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -84,7 +84,7 @@ class LifecycleAction(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     #: Options of the module as the user sees them (``vault`` among them where it has one).
-    argument_spec: dict = {}
+    argument_spec: ClassVar[dict] = {}
     #: Without a vault the module cannot do its job.
     vault_required = False
 
@@ -92,10 +92,10 @@ class LifecycleAction(ActionBase):
         """The process; the default is the module on the host and nothing else."""
         return dict(task.call(None).raw)
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict:
         """Run the task; see the module's docstring for what is seen to here."""
         super().run(tmp, task_vars)
-        vault = None
+        vault: Any = None
         try:
             require_libraries()
             self._require_pipelining()
@@ -120,7 +120,7 @@ class LifecycleAction(ActionBase):
         return ControllerTask(params, vault, bool(self._task.check_mode), str(host), actor, call)
 
     def _call_host(self, params: dict, step: str | None, relay: object, task_vars: dict) -> HostReply:
-        arguments = _given({name: value for name, value in params.items() if name in self.argument_spec})
+        arguments: dict = _given({name: value for name, value in params.items() if name in self.argument_spec})
         if step is not None:
             arguments["step"] = step
         if relay is not None:
@@ -153,11 +153,13 @@ class LifecycleAction(ActionBase):
         spec = self.argument_spec
         shown = ArgumentSpecValidator(spec).validate(_options.masked(spec, dict(self._task.args)))
         if shown.error_messages:
-            unsupported = "unsupported option " if any(isinstance(one, UnsupportedError) for one in shown.errors) else ""
+            unsupported = (
+                "unsupported option " if any(isinstance(one, UnsupportedError) for one in shown.errors) else ""
+            )
             raise OptionError(unsupported + "; ".join(shown.error_messages))
         return ArgumentSpecValidator(spec).validate(dict(self._task.args)).validated_parameters
 
-    def _open_vault(self, options: dict | None) -> object:
+    def _open_vault(self, options: dict | None) -> Any:
         if options is None:
             if self.vault_required:
                 raise OptionError(

@@ -17,6 +17,15 @@ from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
+    approve,
+    archive,
+    provision,
+    recover,
+    request,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask, digest_of
 from ansible_collections.keyops.lifecycle.plugins.modules import (
     key_archive,
     key_recovery,
@@ -24,10 +33,11 @@ from ansible_collections.keyops.lifecycle.plugins.modules import (
     recovery_approval,
     recovery_request,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import approve, archive, provision, recover, request
-from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask, digest_of
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostFailed, HostReply
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import (
+    ControllerTask,
+    HostFailed,
+    HostReply,
+)
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import archiving, provisioning, recovering
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
@@ -133,7 +143,10 @@ def make_agent(folder: Path, name: str, algorithm: str = "RSA:3072", signing: st
     folder = folder / name
     folder.mkdir(parents=True, mode=0o700)
     encryption_usage = "keyEncipherment" if algorithm.startswith("RSA") else "keyAgreement"
-    for kind, key_type, usage in (("encryption", algorithm, encryption_usage), ("signing", signing, "digitalSignature")):
+    for kind, key_type, usage in (
+        ("encryption", algorithm, encryption_usage),
+        ("signing", signing, "digitalSignature"),
+    ):
         make_certificate(folder / f"{kind}.key", folder / f"{kind}.pem", f"{name} {kind}", key_type, usage)
     return Agent(name, folder)
 
@@ -172,7 +185,9 @@ class Scene:
         """The option ``recovery_groups``."""
         return [{"name": "office", "threshold": threshold, "agents": [agent.option() for agent in self.agents]}]
 
-    def generate(self, host: Machine, name: str = "mail.key", usage: str = "key_agreement", algorithm: str = "ec-p256") -> str:
+    def generate(
+        self, host: Machine, name: str = "mail.key", usage: str = "key_agreement", algorithm: str = "ec-p256"
+    ) -> str:
         """Generate a key on a host; returns its key ID."""
         key = {"key": str(host.folder / name), "usage": usage, "algorithm": algorithm}
         return host.run("private_key", keys=[key])["results"][0]["key_id"]

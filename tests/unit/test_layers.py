@@ -14,7 +14,8 @@ import pytest
 PLUGINS = Path(__file__).parents[2] / "plugins"
 PREFIX = "ansible_collections.keyops.lifecycle.plugins."
 
-#: Rank of the layers in module_utils, by the first part of the name behind it; a file imports its own rank and lower ones.
+#: Rank of the layers in module_utils, by the first part of the name behind it; a file imports its own rank and lower
+#: ones.
 HOST_LAYERS = [
     ["_errors", "_options"],
     ["_model"],
@@ -87,7 +88,11 @@ def test_only_the_thin_layers_see_ansible(path: Path) -> None:
 
 
 def test_every_layer_is_named_here() -> None:
-    there = {path.name.removesuffix(".py") for path in (PLUGINS / "module_utils").iterdir() if path.name[0] == "_" and path.name != "__pycache__"}
+    there = {
+        path.name.removesuffix(".py")
+        for path in (PLUGINS / "module_utils").iterdir()
+        if path.name[0] == "_" and path.name != "__pycache__"
+    }
     assert there == set(RANK)
 
 

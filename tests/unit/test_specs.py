@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Argument specs, documentation, action groups, actions and role defaults agree, so that each is stated once in effect."""
+"""Argument specs, documentation, action groups, actions and role defaults agree."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_every_module_has_its_action_with_the_same_spec(name: str) -> None:
 def test_action_groups_hold_exactly_the_modules() -> None:
     groups = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["action_groups"]
     assert sorted(groups["all"]) == MODULES
-    with_vault = [name for name in MODULES if "vault" in importlib.import_module(f"{PACKAGE}modules.{name}").ARGUMENT_SPEC]
+    with_vault = [
+        name for name in MODULES if "vault" in importlib.import_module(f"{PACKAGE}modules.{name}").ARGUMENT_SPEC
+    ]
     assert sorted(groups["vault"]) == with_vault
 
 

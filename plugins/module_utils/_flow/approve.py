@@ -37,8 +37,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import 
 def run(task: HostTask) -> FlowResult:
     """See the module's docstring.
 
-    Relay in: ``{"envelope", "head": {"number", "digest"}, "keys": {key ID: {"records": [base64], "shares": {digest: base64},
-    "approvals": {agent ID: [base64]}, "frozen": str | None}}}``; out: ``{"approvals": {key ID: {"agent_id", "envelope"}}}``.
+    Relay in: ``{"envelope", "head": {"number", "digest"}, "keys": {key ID: {"records": [base64], "shares": {digest:
+    base64}, "approvals": {agent ID: [base64]}, "frozen": str | None}}}``; out: ``{"approvals": {key ID: {"agent_id",
+    "envelope"}}}``.
     """
     params = task.params
     keys = release.agent_keys(
@@ -68,7 +69,7 @@ def _verified_request(params: dict, relay: dict, keys: release.AgentKeys) -> Rec
     requests.require_open(request, times.now())  # 2
     if request.key_owner != params["expected_owner"]:  # 3
         raise RequestMismatch(
-            f"the request is for the keys of {request.key_owner!r}, and expected_owner says {params['expected_owner']!r}"
+            f"the request is for the keys of {request.key_owner!r}, and expected_owner is {params['expected_owner']!r}"
         )
     release.require_other_requester(request, keys)  # 4
     return request
@@ -89,7 +90,8 @@ def _release(key_id: str, given: dict | None, keys: release.AgentKeys, request: 
 
 
 def _records(texts: list[str], key_id: str) -> tuple[list[record.Record], list[KeyopsError]]:
-    records, problems = [], []
+    records: list[record.Record] = []
+    problems: list[KeyopsError] = []
     for text in texts:
         try:
             parsed = record.parse(canonical.decode(text))
@@ -123,8 +125,13 @@ def _has_approved(given: dict, request_id: str, key_id: str, keys: release.Agent
 
 def _sign(request_id: str, key_id: str, keys: release.AgentKeys, shares: list, head: dict) -> bytes:
     approval = approvals.Approval(
-        **{"request_id": request_id, "key_id": key_id, "agent_id": keys.agent_id, "created": times.text(times.now())},
-        **{"log_number": head["number"], "log_digest": head["digest"], "shares": tuple(shares)},
+        request_id=request_id,
+        key_id=key_id,
+        agent_id=keys.agent_id,
+        created=times.text(times.now()),
+        log_number=head["number"],
+        log_digest=head["digest"],
+        shares=tuple(shares),
     )
     return approvals.sign(approval, keys.signing_key)  # 7
 

@@ -4,7 +4,8 @@
 
 """Archive keys: the host's half, in three steps that the action asks for.
 
-- ``facts``: what is there, all the evidence about it, and what is refused; nothing is changed and no key is fully loaded.
+- ``facts``: what is there, all the evidence about it, and what is refused; nothing is changed and no key is fully
+  loaded.
 - ``seal``: the keys that the vault does not have: judged again, checked fully, sealed to the groups; the possession
   challenge is answered. What leaves the host is ciphertext and public facts.
 - ``receipt``: the vault has the record: keep the receipt.
@@ -81,10 +82,11 @@ def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:
     subjects = [_subject(item, facts) for item, facts in zip(task.params["keys"], read) if facts]
     places = SshPlaces(extra=tuple(task.params["authorized_keys"]))
     gathered = evidences.gather(subjects, _state_dir(task), task.params["search"], places)
-    found = {
-        one.facts.key_id: (one, receipt) for one, receipt in zip(gathered.evidence, gathered.receipts)
-    }
-    examined = [_judged(item, *found[facts.key_id]) if facts else _Examined(item) for item, facts in zip(task.params["keys"], read)]
+    found = {one.facts.key_id: (one, receipt) for one, receipt in zip(gathered.evidence, gathered.receipts)}
+    examined = [
+        _judged(item, *found[facts.key_id]) if facts else _Examined(item)
+        for item, facts in zip(task.params["keys"], read)
+    ]
     return examined, [f"not looked at for evidence: {text}" for text in gathered.not_looked_at]
 
 
@@ -138,7 +140,9 @@ def _seal(task: HostTask) -> FlowResult:
     groups = parse_groups(task.params["recovery_groups"], task.params["minimum_threshold"], times.now())
     challenges = task.relay["challenges"]
     examined, _warnings = _examine(task)
-    wanted = {one.evidence.facts.key_id: one for one in examined if one.evidence and one.evidence.facts.key_id in challenges}
+    wanted = {
+        one.evidence.facts.key_id: one for one in examined if one.evidence and one.evidence.facts.key_id in challenges
+    }
     if set(wanted) != set(challenges):
         raise StateError("a key was replaced while it was being archived: run again")
     sealed = {}
@@ -150,7 +154,7 @@ def _seal(task: HostTask) -> FlowResult:
         if key.facts.key_id != key_id:
             raise StateError(f"{one.item['key']} was replaced while it was being archived: run again")
         answer = possession.answer_challenge(private_key, key_id, challenges[key_id])
-        sealed[key_id] = _relayed(seal(key, one.usage, task.params["key_owner"], groups), answer)
+        sealed[key_id] = _relayed(seal(key, str(one.usage), task.params["key_owner"], groups), answer)
     return FlowResult(False, [], relay={"sealed": sealed})
 
 
@@ -159,7 +163,8 @@ def _relayed(key: SealedKey, answer: str) -> dict:
         {
             "kek_id": group.kek_id,
             "shares": [
-                {"share_digest": share.share_digest, "message": canonical.encode(share.message)} for share in group.shares
+                {"share_digest": share.share_digest, "message": canonical.encode(share.message)}
+                for share in group.shares
             ],
         }
         for group in key.groups

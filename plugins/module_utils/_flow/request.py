@@ -21,7 +21,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate, key_id_of_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import (
+    key_id_of_certificate,
+    key_id_of_private_key,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import open_requests

@@ -14,6 +14,8 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, UnknownVersion
 
@@ -55,7 +57,7 @@ def dumps(value: object) -> bytes:
         raise FormatError("a text has a lone surrogate") from error
 
 
-def loads(data: bytes) -> object:
+def loads(data: bytes) -> Any:
     """The value of canonical bytes.
 
     Raises:
@@ -70,7 +72,7 @@ def loads(data: bytes) -> object:
     return value
 
 
-def load_object(data: bytes, version: str, fields: dict[str, type]) -> dict:
+def load_object(data: bytes, version: str, fields: Mapping[str, type]) -> dict:
     """A canonical JSON object of one format: exactly ``fields`` with their types, and ``format`` equal to ``version``.
 
     Args:
@@ -91,7 +93,7 @@ def load_object(data: bytes, version: str, fields: dict[str, type]) -> dict:
     return value
 
 
-def check_fields(value: object, fields: dict[str, type], what: str) -> None:
+def check_fields(value: Any, fields: Mapping[str, type], what: str) -> None:
     """Raise FormatError unless ``value`` is an object with exactly these members and types (``bool`` is no ``int``)."""
     if not isinstance(value, dict):
         raise FormatError(f"{what}: not an object")

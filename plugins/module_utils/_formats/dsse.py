@@ -11,6 +11,8 @@ the verifier always brings the certificate it trusts.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     OptionError,
@@ -28,7 +30,7 @@ except ImportError as error:
     note_missing_library(error)
 
 
-def sign(payload: bytes, payload_type: str, private_key: object) -> bytes:
+def sign(payload: bytes, payload_type: str, private_key: Any) -> bytes:
     """The canonical envelope of ``payload``, signed by a cryptography private key object.
 
     Raises:
@@ -71,7 +73,7 @@ def verify(envelope: bytes, payload_type: str, certificate: bytes) -> bytes:
     return verify_with_key(envelope, payload_type, public_key)
 
 
-def verify_with_key(envelope: bytes, payload_type: str, public_key: object) -> bytes:
+def verify_with_key(envelope: bytes, payload_type: str, public_key: Any) -> bytes:
     """The same, with a cryptography public key object."""
     payload, signature = _parse(envelope, payload_type)
     try:
@@ -97,14 +99,14 @@ def _pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def _ecdsa_hash(curve: object) -> object:
-    found = {"secp256r1": hashes.SHA256, "secp384r1": hashes.SHA384, "secp521r1": hashes.SHA512}.get(curve.name)
-    if found is None:
+def _ecdsa_hash(curve: Any) -> Any:
+    sizes: dict[str, Any] = {"secp256r1": hashes.SHA256, "secp384r1": hashes.SHA384, "secp521r1": hashes.SHA512}
+    if curve.name not in sizes:
         raise OptionError(f"keys on the curve {curve.name} cannot sign statements; use P-256, P-384 or P-521")
-    return found()
+    return sizes[curve.name]()
 
 
-def _sign(key: object, message: bytes) -> bytes:
+def _sign(key: Any, message: bytes) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(message, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
     if isinstance(key, ec.EllipticCurvePrivateKey):
@@ -114,7 +116,7 @@ def _sign(key: object, message: bytes) -> bytes:
     raise OptionError("this type of key cannot sign statements; use RSA, P-256, P-384, P-521, Ed25519 or Ed448")
 
 
-def _verify(key: object, signature: bytes, message: bytes) -> None:
+def _verify(key: Any, signature: bytes, message: bytes) -> None:
     if isinstance(key, rsa.RSAPublicKey):
         key.verify(signature, message, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
     elif isinstance(key, ec.EllipticCurvePublicKey):

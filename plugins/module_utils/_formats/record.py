@@ -4,15 +4,16 @@
 
 """The archive record: the public facts about one sealed key (docs/formats.md, "Record").
 
-Parsing is strict and complete: whoever holds a ``Record`` knows that its public key has its key ID, that its certificates'
-encodings decode, and that its groups have sound thresholds. It does not say that the record is true: a vault or an
-archiver can write anything. What protects is that a share, a receipt and the opened key must agree with it.
+Parsing is strict and complete: whoever holds a ``Record`` knows that its public key has its key ID, that its
+certificates' encodings decode, and that its groups have sound thresholds. It does not say that the record is true: a
+vault or an archiver can write anything. What protects is that a share, a receipt and the opened key must agree with it.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
@@ -118,7 +119,7 @@ def parse(data: bytes) -> Record:
 
 def check_digest(value: object, digits: int = 64) -> str:
     """Return ``value`` if it is lower-case hex of that length, or raise FormatError."""
-    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{%d}" % digits, value):
+    if not isinstance(value, str) or not re.fullmatch(f"[0-9a-f]{{{digits}}}", value):
         raise FormatError(f"a value is not {digits} lower-case hexadecimal digits")
     return value
 
@@ -136,7 +137,7 @@ def _dump_group(group: RecordedGroup) -> dict:
     return {"name": group.name, "threshold": group.threshold, "kek_id": group.kek_id, "agents": agents}
 
 
-def _parse_group(value: object) -> RecordedGroup:
+def _parse_group(value: Any) -> RecordedGroup:
     canonical.check_fields(value, _GROUP, "record group")
     agents = tuple(_parse_agent(item) for item in value["agents"])
     check_digest(value["kek_id"], 32)
@@ -145,7 +146,7 @@ def _parse_group(value: object) -> RecordedGroup:
     return RecordedGroup(value["name"], value["threshold"], value["kek_id"], agents)
 
 
-def _parse_agent(value: object) -> RecordedAgent:
+def _parse_agent(value: Any) -> RecordedAgent:
     canonical.check_fields(value, _AGENT, "record agent")
     for name in ("agent_id", "share_digest", "share"):
         check_digest(value[name])

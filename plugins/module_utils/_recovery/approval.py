@@ -4,13 +4,14 @@
 
 """The approval: one agent's shares of one key, released to one request (docs/formats.md, "Signed statements").
 
-Invariant: an approval is bound by its signature to request ID, key ID and agent ID. In the place of another request, key or
-agent it does not count, wherever a vault puts it.
+Invariant: an approval is bound by its signature to request ID, key ID and agent ID. In the place of another request,
+key or agent it does not count, wherever a vault puts it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import ApprovalMismatch
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
@@ -49,7 +50,7 @@ class Approval:
     shares: tuple[ReleasedShare, ...]
 
 
-def sign(approval: Approval, signing_key: object) -> bytes:
+def sign(approval: Approval, signing_key: Any) -> bytes:
     """The envelope, signed by the agent's cryptography key object."""
     shares = [
         {"group": share.group, "sealed_key": share.sealed_key, "message": canonical.encode(share.message)}
@@ -74,7 +75,7 @@ def verify(envelope: bytes, signing_certificate: bytes, request_id: str, key_id:
     return _bound(dsse.verify(envelope, PAYLOAD_TYPE, signing_certificate), request_id, key_id, agent_id)
 
 
-def verify_own(envelope: bytes, signing_key: object, request_id: str, key_id: str, agent_id: str) -> Approval:
+def verify_own(envelope: bytes, signing_key: Any, request_id: str, key_id: str, agent_id: str) -> Approval:
     """The same for the agent itself, which has its private key at hand."""
     payload = dsse.verify_with_key(envelope, PAYLOAD_TYPE, signing_key.public_key())
     return _bound(payload, request_id, key_id, agent_id)
@@ -109,6 +110,6 @@ def parse(data: bytes) -> Approval:
     )
 
 
-def _parse_share(value: object) -> ReleasedShare:
+def _parse_share(value: Any) -> ReleasedShare:
     canonical.check_fields(value, {"group": str, "sealed_key": str, "message": str}, "released share")
     return ReleasedShare(value["group"], check_digest(value["sealed_key"]), canonical.decode(value["message"]))

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The host's side of an open request: its one-time key, kept in the state folder until the keys are back or time is over.
+"""The host's side of an open request: its one-time key, kept in the state folder until all is done or time is over.
 
-A file per request, ``<state folder>/requests/<request ID>.json``, mode 0600, written at once and whole. It is the only place
-where the one-time private key exists.
+A file per request, ``<state folder>/requests/<request ID>.json``, mode 0600, written at once and whole. It is the
+only place where the one-time private key exists.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def load(state_dir: str, request_id: str) -> OpenRequest:
     existing = _files.read_existing(path, _LIMIT)
     if existing is None:
         raise StateError(
-            f"this host has no open request {request_id}: recover on the host (and with the state_dir) where the request "
-            "was made, or make a new request"
+            f"this host has no open request {request_id}: recover on the host, and with the state_dir, where it was "
+            "made, or make a new request"
         )
     try:
         value = canonical.load_object(existing.content, _VERSION, _FIELDS)

@@ -4,9 +4,10 @@
 
 """Opening on the owner's host: m approvals of different agents of one group give the key back.
 
-Every approval is verified with the signing certificate that the *record* names, for this request, this key and this agent; every share
-against the record's digests. A bad approval or share is named and does not count. What was opened is compared with the key ID,
-which nobody can forge: a false record or a false sealed key can waste time and gives no wrong key.
+Every approval is verified with the signing certificate that the *record* names, for this request, this key and this
+agent; every share against the record's digests. A bad approval or share is named and does not count. What was opened
+is compared with the key ID, which nobody can forge: a false record or a false sealed key can waste time and gives no
+wrong key.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ShareMismatch,
     WrongKeyRecovered,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, RecordedAgent, RecordedGroup
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import (
+    Record,
+    RecordedAgent,
+    RecordedGroup,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey, RecoveryRequest, Share

@@ -4,9 +4,10 @@
 
 """An agent opens its own share and encrypts it to one request.
 
-An agent is never a decryption oracle. Anybody can encrypt to its certificate and write records, so what it decrypts goes
-out only as a whole share text that authenticates, names this agent, and agrees with the record and the request on key
-ID, key owner and sealed key. Anything else that was encrypted to the agent (its mail, another key's share) is refused.
+An agent is never a decryption oracle. Anybody can encrypt to its certificate and write records, so what it decrypts
+goes out only as a whole share text that authenticates, names this agent, and agrees with the record and the request
+on key ID, key owner and sealed key. Anything else that was encrypted to the agent (its mail, another key's share) is
+refused.
 """
 
 from __future__ import annotations
@@ -21,8 +22,15 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RecoveryError,
     RequesterApproves,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, RecordedAgent, RecordedGroup
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate, key_id_of_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import (
+    Record,
+    RecordedAgent,
+    RecordedGroup,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import (
+    key_id_of_certificate,
+    key_id_of_private_key,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.approval import ReleasedShare
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.share_check import check_share
@@ -67,7 +75,8 @@ def require_same_facts(request: RecoveryRequest, record: Record) -> None:
         raise RecordMismatch(f"the request does not ask for the key {record.key_id}")
     if record.key_owner != request.key_owner:
         raise RecordMismatch(
-            f"key {record.key_id[:16]}... is archived for {record.key_owner!r}, and the request says {request.key_owner!r}"
+            f"key {record.key_id[:16]}... is archived for {record.key_owner!r}, and the request says "
+            f"{request.key_owner!r}"
         )
 
 
@@ -83,7 +92,9 @@ def places_of(record: Record, keys: AgentKeys) -> list[tuple[RecordedGroup, Reco
     ]
 
 
-def release(record: Record, messages: dict[str, bytes], keys: AgentKeys, request: RecoveryRequest) -> list[ReleasedShare]:
+def release(
+    record: Record, messages: dict[str, bytes], keys: AgentKeys, request: RecoveryRequest
+) -> list[ReleasedShare]:
     """The agent's shares of one revision, encrypted to the request's one-time key.
 
     Args:

@@ -4,16 +4,21 @@
 
 """The recovery request: what the requester signs and the agents agree to (docs/formats.md, "Signed statements").
 
-Invariant: the request's ID is the digest of its canonical form, which holds the one-time key. Whoever compared the ID with
-the one that the owner's host shows has therefore compared the key to which shares will be encrypted: a vault that
+Invariant: the request's ID is the digest of its canonical form, which holds the one-time key. Whoever compared the ID
+with the one that the owner's host shows has therefore compared the key to which shares will be encrypted: a vault that
 swaps the key changes the ID.
 """
 
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, RequestExpired, RequestMismatch
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    RequestExpired,
+    RequestMismatch,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
@@ -61,7 +66,7 @@ def parse(data: bytes) -> RecoveryRequest:
     )
 
 
-def sign(request: RecoveryRequest, signing_key: object) -> tuple[str, bytes]:
+def sign(request: RecoveryRequest, signing_key: Any) -> tuple[str, bytes]:
     """The request ID and the envelope, signed by the requester's cryptography key object."""
     payload = dump(request)
     return canonical.digest(payload), dsse.sign(payload, PAYLOAD_TYPE, signing_key)
@@ -97,4 +102,6 @@ def require_open(request: RecoveryRequest, now: datetime.datetime) -> None:
     if now >= times.parse(request.expires):
         raise RequestExpired(f"the request expired at {request.expires}: make a new one")
     if now + datetime.timedelta(minutes=5) < times.parse(request.created):
-        raise RequestExpired(f"the request was created at {request.created}, which is in the future: compare the clocks")
+        raise RequestExpired(
+            f"the request was created at {request.created}, which is in the future: compare the clocks"
+        )

@@ -2,12 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a share is the one that a record promises: the same test for the agent that releases and the host that opens."""
+"""Whether a share is the one that a record promises: one test for the agent that releases and the host that opens."""
 
 from __future__ import annotations
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import ShareMismatch
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, RecordedAgent, RecordedGroup
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import (
+    Record,
+    RecordedAgent,
+    RecordedGroup,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Share
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.share_text import values_digest
 

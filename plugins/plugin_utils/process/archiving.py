@@ -8,9 +8,11 @@
 2. Eligibility against the vault: signing register and freezes. What is archived already: the record's digest is in this
    host's receipt, and groups, owner and certificates are the same.
 3. The host seals the rest and answers the possession challenges.
-4. Digests and possession are verified; sealed keys and shares are created; then the records. The record is written last:
+4. Digests and possession are verified; sealed keys and shares are created; then the records. The record is written
+last:
    no record, not archived, so a killed run leaves only orphans that nothing names.
-5. The signing register is looked at again. Whoever registers a signing key also writes first and looks second, so one of
+5. The signing register is looked at again. Whoever registers a signing key also writes first and looks second, so one
+of
    the two sees the other; a conflict freezes the key and raises an alarm.
 6. One event for the batch, and the host keeps the receipts with the log's head.
 """
@@ -18,6 +20,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ArchiveRefusal,
@@ -25,14 +28,20 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RecordMismatch,
     SigningRegisterRefused,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, RecoveryGroup, SealedGroup, SealedKey, SealedShare
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
+    KeyFacts,
+    RecoveryGroup,
+    SealedGroup,
+    SealedKey,
+    SealedShare,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_format import Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 
@@ -114,7 +123,7 @@ def _refused_result(rows: list[dict], refused: list[dict]) -> dict:
     }
 
 
-def _candidates(task: ControllerTask, rows: list[dict], relay: object) -> list[Candidate]:
+def _candidates(task: ControllerTask, rows: list[dict], relay: Any) -> list[Candidate]:
     """What could be archived, with what the vault has already."""
     accepted = [(index, row) for index, row in enumerate(rows) if row["key_id"] and not row["refusal"]]
     walked = records.walk(task.vault, [row["key_id"] for _index, row in accepted])
@@ -171,7 +180,9 @@ def _archive_chunk(task: ControllerTask, groups: tuple[RecoveryGroup, ...], chun
             raise RecordMismatch("the host did not seal what it was asked to: run again")
     written = _store(task, chunk, sealed)
     _look_again(task, chunk)  # 5
-    head = journal.write(task, "archive", "success", [(item.key_id, f"record {written[item.key_id].number}") for item in chunk])
+    head = journal.write(
+        task, "archive", "success", [(item.key_id, f"record {written[item.key_id].number}") for item in chunk]
+    )
     task.call("receipt", {"receipts": [_receipt(written[item.key_id], head) for item in chunk]})  # 6
 
 
@@ -218,7 +229,9 @@ def _store(task: ControllerTask, chunk: list[Candidate], sealed: dict[str, Seale
 
 
 def _facts(row: dict) -> KeyFacts:
-    return KeyFacts(row["key_id"], row["algorithm"], canonical.decode(row["public_key"]), row["usage"], row["container"])
+    return KeyFacts(
+        row["key_id"], row["algorithm"], canonical.decode(row["public_key"]), row["usage"], row["container"]
+    )
 
 
 def _look_again(task: ControllerTask, chunk: list[Candidate]) -> None:
@@ -238,12 +251,12 @@ def raise_alarm(task: ControllerTask, key_ids: list[str]) -> None:
         freezes.freeze(task.vault, key_id, reason, [paths.signing_key(key_id), paths.record(key_id, 1)])
     journal.write(task, "freeze", "alarm", [(key_id, reason) for key_id in key_ids])
     raise SigningRegisterRefused(
-        f"ALARM: the vault holds an archive of {', '.join(key_ids)}, which is registered as a signing key. It is frozen. "
-        "Revoke its certificates and make a new key: what it has signed proves nothing any more"
+        f"ALARM: the vault holds an archive of {', '.join(key_ids)}, which is registered as a signing key. It is "
+        "frozen. Revoke its certificates and make a new key: what it has signed proves nothing any more"
     )
 
 
-def _receipt(record: Record, head: object) -> dict:
+def _receipt(record: Record, head: Head) -> dict:
     return {
         **{"key_id": record.key_id, "usage": record.usage, "sealed_key": record.sealed_key},
         **{"log_number": head.number, "log_digest": head.digest},

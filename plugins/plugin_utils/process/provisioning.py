@@ -4,9 +4,10 @@
 
 """The controller's half of private_key: the signing register, and the vault's word before a nonsigning key goes.
 
-1. The host does its work in one pass. Nonsigning keys that would be removed or replaced are left as they are and reported.
-2. For those, the vault must have the record whose digest the host's receipt names; then the host is called once more.
-3. Signing keys enter the signing register, on every run: a kill may have come between. Then the vault is looked at for an
+1. The host does its work in one pass. Nonsigning keys that would be removed or replaced are left as they are and
+reported. 2. For those, the vault must have the record whose digest the host's receipt names; then the host is called
+once more. 3. Signing keys enter the signing register, on every run: a kill may have come between. Then the vault is
+looked at for an
    archive of the same key (both sides write first and look second); one that is there is frozen, with an alarm.
 """
 
@@ -48,15 +49,20 @@ def _confirm(task: ControllerTask, unconfirmed: list[dict]) -> HostReply:
             if item["sealed_key"] is None or item["sealed_key"] not in digests:
                 why = "this host has no receipt of it" if item["sealed_key"] is None else "the vault has no such record"
                 raise NotArchivedRefused(
-                    f"{item['key']}: the nonsigning key {item['key_id'][:16]}... is not archived ({why}), so it is neither "
-                    "removed nor replaced; archive it with key_archive, or give destroy_unarchived: true to lose it for good"
+                    f"{item['key']}: the nonsigning key {item['key_id'][:16]}... is not archived ({why}), so it is "
+                    "neither removed nor replaced; archive it with key_archive, or give destroy_unarchived: true to "
+                    "lose it for good"
                 )
             confirmed[item["key_id"]] = item["sealed_key"]
         return task.call("confirmed", {"confirmed": confirmed})
 
 
 def _register(task: ControllerTask, rows: list[dict]) -> None:
-    signing = {row["key_id"]: row for row in rows if row["key_id"] and row["usage"] in SIGNING_USAGES and row["state"] == "present"}
+    signing = {
+        row["key_id"]: row
+        for row in rows
+        if row["key_id"] and row["usage"] in SIGNING_USAGES and row["state"] == "present"
+    }
     if not signing:
         return
     now = times.text(times.now())

@@ -4,8 +4,8 @@
 
 """The controller's half of recovery: carries requests, shares and approvals between the vault and the machines.
 
-It verifies nothing that a machine must be able to rely on: the agent's machine and the owner's host verify what they are
-given themselves, because this controller and its vault may lie.
+It verifies nothing that a machine must be able to rely on: the agent's machine and the owner's host verify what they
+are given themselves, because this controller and its vault may lie.
 """
 
 from __future__ import annotations
@@ -102,7 +102,11 @@ def recover(task: ControllerTask) -> dict:
         keys = _about(task, request_id, key_ids, for_agent=None)
         reply = task.call("recover", {"head": {"number": head.number, "digest": head.digest}, "keys": keys})
     if reply.changed and not task.check_mode:
-        back = [(row["key_id"], f"group {row['group']}: {', '.join(row['agents'])}") for row in reply.results if row["changed"]]
+        back = [
+            (row["key_id"], f"group {row['group']}: {', '.join(row['agents'])}")
+            for row in reply.results
+            if row["changed"]
+        ]
         journal.write(task, "recover", "success", back, f"request {request_id}")
     return dict(reply.raw)
 
@@ -110,7 +114,9 @@ def recover(task: ControllerTask) -> dict:
 def _read_request(vault: Vault, request_id: str) -> bytes:
     found = vault.read([paths.request(request_id)])
     if not found:
-        raise ObjectNotFound(f"the vault has no request {request_id}: compare the ID with the one that the owner's host shows")
+        raise ObjectNotFound(
+            f"the vault has no request {request_id}: compare the ID with the one that the owner's host shows"
+        )
     return found[paths.request(request_id)]
 
 
@@ -137,7 +143,10 @@ def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent:
     revisions = numbered.read(task.vault, paths.record, key_ids)
     frozen = freezes.frozen(task.vault, key_ids)
     parsed = {key_id: _parsed(texts) for key_id, texts in revisions.items()}
-    agents = {key_id: {agent.agent_id for item in found for group in item.groups for agent in group.agents} for key_id, found in parsed.items()}
+    agents = {
+        key_id: {agent.agent_id for item in found for group in item.groups for agent in group.agents}
+        for key_id, found in parsed.items()
+    }
     given = _approvals(task.vault, request_id, agents)
     about = {}
     for key_id in key_ids:
@@ -199,5 +208,6 @@ def _create_approval(vault: Vault, request_id: str, key_id: str, given: dict) ->
         if vault.create({paths.approval(request_id, key_id, given["agent_id"], number): envelope}):
             return
     raise FormatError(
-        f"there are {_MOST_APPROVALS} approvals of this agent for key {key_id[:16]}... already, none of them good: make a new request"
+        f"there are {_MOST_APPROVALS} approvals of this agent for key {key_id[:16]}... already, none of them good: "
+        "make a new request"
     )

@@ -4,8 +4,8 @@
 
 """The attacks of docs/threat-model.md, each played and each refused with its own error.
 
-A bad vault or controller is played by changing what reaches a machine (``on_relay``); whoever may only create objects, by creating
-them in the real vault.
+A bad vault or controller is played by changing what reaches a machine (``on_relay``); whoever may only create
+objects, by creating them in the real vault.
 """
 
 from __future__ import annotations
@@ -114,14 +114,14 @@ def own_share(case: Case, number: int) -> share_text.Share:
     )
 
 
-# --- who may only create objects -------------------------------------------------------------------------------------------
+# --- who may only create objects ---------------------------------------------------------------------------------
 
 
 def forged_revision(case: Case, number: int) -> tuple[record.Record, dict[str, bytes]]:
     """A revision of the victim's key ID that holds the attacker's own key, with shares for the genuine agents."""
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
     from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import generate
     from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import groups, seal_key
-    from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
     from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
 
     key = generate.generate([("ec-p256", "key_agreement")])[0]
@@ -251,7 +251,7 @@ def test_a_share_of_another_group_does_not_count(scene: story.Scene, tmp_path_fa
         scene.agents[0].approve(scene.vault_path, request_id, "mail1", on_relay=changing(swap))
 
 
-# --- a vault or controller that changes what it carries --------------------------------------------------------------------
+# --- a vault or controller that changes what it carries ----------------------------------------------------------
 
 
 def test_a_swapped_one_time_key_changes_the_id(case: Case) -> None:
@@ -304,7 +304,9 @@ def test_a_replayed_approval_does_not_count(case: Case) -> None:
     case.approve(0)
     case.approve(1)
     agents = case.record().groups[0].agents[:2]
-    given = {agent.agent_id: case.read(paths.approval(case.request_id, case.key_id, agent.agent_id, 1)) for agent in agents}
+    given = {
+        agent.agent_id: case.read(paths.approval(case.request_id, case.key_id, agent.agent_id, 1)) for agent in agents
+    }
     second = case.scene.ask(case.host, [case.key_id], reason="another reason")
     case.create({paths.approval(second, case.key_id, agent_id, 1): text for agent_id, text in given.items()})
     with pytest.raises(ApprovalMismatch):
@@ -371,7 +373,7 @@ def test_a_sealed_key_that_was_exchanged_does_not_open(case: Case) -> None:
         case.recover()
 
 
-# --- a bad host --------------------------------------------------------------------------------------------------------------
+# --- a bad host --------------------------------------------------------------------------------------------------
 
 
 def test_a_host_cannot_record_a_key_that_it_does_not_hold(scene: story.Scene) -> None:
@@ -413,7 +415,7 @@ def scene_key_id(host: story.Machine) -> str:
     return canonical.digest(public)
 
 
-# --- the signing register ----------------------------------------------------------------------------------------------------
+# --- the signing register ----------------------------------------------------------------------------------------
 
 
 def signing_entry(host: story.Machine, key_id: str) -> dict[str, bytes]:

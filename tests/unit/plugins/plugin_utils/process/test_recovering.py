@@ -26,7 +26,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import t
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
-KEYS = [("key_transport", "rsa-2048"), ("key_agreement", "ec-p384"), ("key_agreement", "x25519"), ("key_agreement", "x448")]
+KEYS = [
+    ("key_transport", "rsa-2048"),
+    ("key_agreement", "ec-p384"),
+    ("key_agreement", "x25519"),
+    ("key_agreement", "x448"),
+]
 
 
 def lose(host: story.Machine, name: str = "mail.key") -> None:
@@ -50,7 +55,9 @@ def test_a_lost_key_comes_back(scene: story.Scene, usage: str, algorithm: str) -
     assert found["results"][0]["agents"] == ["agent-1", "agent-2"]
     # The same key with the same usage attribute, as openssl sees it too.
     assert (host.folder / "mail.key").read_bytes() == before
-    story.openssl("pkey", "-check" if algorithm.startswith(("rsa", "ec")) else "-noout", "-in", host.folder / "mail.key", "-noout")
+    story.openssl(
+        "pkey", "-check" if algorithm.startswith(("rsa", "ec")) else "-noout", "-in", host.folder / "mail.key", "-noout"
+    )
     # The host has a receipt again, and the one-time key is gone.
     assert json.loads((host.folder / "state" / "receipts" / f"{key_id}.json").read_text())["key_id"] == key_id
     assert not list((host.folder / "state" / "requests").iterdir())
@@ -126,7 +133,12 @@ def test_new_groups_and_new_certificates_make_a_new_revision(scene: story.Scene)
     scene.generate(host)
     assert scene.archive(host)["results"][0]["record"] == 1
     assert scene.archive(host, recovery_groups=scene.groups(threshold=3))["results"][0]["record"] == 2
-    assert scene.archive(host, key_owner="another owner", recovery_groups=scene.groups(threshold=3))["results"][0]["record"] == 3
+    assert (
+        scene.archive(host, key_owner="another owner", recovery_groups=scene.groups(threshold=3))["results"][0][
+            "record"
+        ]
+        == 3
+    )
     assert not scene.archive(host, key_owner="another owner", recovery_groups=scene.groups(threshold=3))["changed"]
 
 
