@@ -40,7 +40,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, PrivateKey
 
 try:
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 except ImportError as error:
     note_missing_library(error)
@@ -252,6 +252,6 @@ def _readable() -> Iterator[None]:
         raise KeyUnreadable("the key's type or its encryption is not supported by this host's cryptography") from error
     except FormatError as error:
         raise KeyUnreadable(f"not a readable private key: {error}") from error
-    except (ValueError, TypeError) as error:
-        # The library's own words are not repeated: they may quote what they could not read.
+    except (ValueError, TypeError, ArithmeticError, LookupError, NotImplementedError, InternalError) as error:
+        # All of these were seen for damaged keys. The library's own words are not repeated: they may quote content.
         raise KeyUnreadable("not a readable private key: damaged, or of a kind that is not supported") from error

@@ -66,7 +66,8 @@ def key_id_of_certificate(certificate: bytes) -> str:
     Raises:
         FormatError: it is no certificate.
     """
-    to_be_signed = der.read_sequence(certificate)[0].expect(der.SEQUENCE).children()
+    parts = der.read_sequence(certificate)
+    to_be_signed = parts[0].expect(der.SEQUENCE).children() if parts else []
     # The version is [0] and optional; then follow serial number, signature, issuer, validity, subject, public key.
     place = 6 if to_be_signed and to_be_signed[0].tag == 0xA0 else 5
     if len(to_be_signed) <= place:
@@ -109,7 +110,7 @@ def algorithm_of(public_key: bytes) -> str:
     if kind == RSASSA_PSS:
         return "rsassa-pss"
     if kind == RSA:
-        return f"rsa-{der.read_sequence(key)[0].integer().bit_length()}"
+        return f"rsa-{_two(der.read_sequence(key))[0].integer().bit_length()}"
     if kind == EC:
         return curve_word(parameters)
     return {**PLAIN, **ML_DSA, DSA: "dsa"}.get(kind, kind)

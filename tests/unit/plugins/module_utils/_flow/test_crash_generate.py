@@ -1,0 +1,93 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""kill -9 at random moments of provisioning: every key file is whole or absent, and the next run finishes the job."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import stat
+import time
+
+import pytest
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+
+KEYS = 10
+KILLS = 40
+
+
+def provision_and_die(host, items, delay):
+    """Provision in a process of its own, and kill that after ``delay`` seconds; whether it was still running."""
+    pid = os.fork()
+    if pid == 0:
+        # The child leaves without any of the test runner's exits.
+        host.run(*items)
+        os._exit(0)
+    time.sleep(delay)
+    os.kill(pid, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+def check_files(host, algorithm):
+    """Every named file is a whole and sound key with its final mode; returns how many there are, and the hidden files."""
+    names = os.listdir(host.keys)
+    for name in names:
+        path = host.keys / name
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        if not name.startswith("."):
+            key = key_file.load(path.read_bytes(), None)
+            key_file.check_fully(key)
+            assert (key.facts.algorithm, key.facts.bound_usage) == (algorithm, "key_agreement")
+    hidden = [name for name in names if name.startswith(".")]
+    return len(names) - len(hidden), hidden
+
+
+def duration(host, items):
+    start = time.monotonic()
+    host.run(*items)
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("files", ["nameless", "hidden"])
+def test_creating(host, files, monkeypatch):
+    """With nameless files nothing is left over at once; without them, after the next run."""
+    if files == "hidden":
+        monkeypatch.delattr(os, "O_TMPFILE")
+    whole, killed, parts = 0.0, 0, set()
+    for number in range(KILLS):
+        folder = host.keys / str(number)
+        folder.mkdir()
+        one = type(host)(folder)
+        items = [one.key(str(name), usage="key_agreement") for name in range(KEYS)]
+        if number == 0:
+            whole = duration(one, items)
+            continue
+        killed += provision_and_die(one, items, random.uniform(0, 1.3 * whole))
+        there, hidden = check_files(one, "ec-p256")
+        parts.add(there)
+        assert files == "hidden" or hidden == []
+        kept = {name: one.snapshot()[name] for name in one.snapshot() if not name.startswith(".")}
+        result = one.run(*items)
+        assert [row["action"] for row in result.results].count("kept") == there
+        assert {name: one.snapshot()[name] for name in kept} == kept
+        assert check_files(one, "ec-p256") == (KEYS, [])
+        assert one.run(*items).changed is False
+    assert killed >= KILLS // 4, "the kills came too late to mean anything"
+
+
+def test_replacing(host):
+    """Every file is the old key or a new one; hidden files of the instant of replacement are gone after the next run."""
+    items = [host.key(str(name), usage="key_agreement") for name in range(KEYS)]
+    host.run(*items)
+    again = [{**item, "regenerate": "always", "destroy_unarchived": True} for item in items]
+    whole, killed = duration(host, again), 0
+    for _ in range(KILLS):
+        killed += provision_and_die(host, again, random.uniform(0, 1.3 * whole))
+        assert check_files(host, "ec-p256")[0] == KEYS
+        assert host.run(*items).changed is False
+        assert check_files(host, "ec-p256") == (KEYS, [])
+    assert killed >= KILLS // 4, "the kills came too late to mean anything"
