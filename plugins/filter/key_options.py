@@ -9,9 +9,13 @@ from __future__ import annotations
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.usages import NONSIGNING
-from ansible_collections.keyops.lifecycle.plugins.modules import csr, key_archive, private_key
+from ansible_collections.keyops.lifecycle.plugins.modules import csr, key_archive, key_recovery, private_key
 
-_MODULES = {"private_key": private_key, "key_archive": key_archive, "csr": csr}
+_MODULES = {"private_key": private_key, "key_archive": key_archive, "csr": csr, "key_recovery": key_recovery}
+#: What a list of a host's keys does not say: it is known when the key is.
+_NOT_LISTED = {"key_id"}
+#: Of the key's own file: a request that everybody may read has others.
+_FILE = {"mode", "owner", "group"}
 
 
 def key_options(keys: list[dict], module: str) -> list[dict]:
@@ -31,13 +35,17 @@ def key_options(keys: list[dict], module: str) -> list[dict]:
                 f"keyops_keys: no module takes {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
         if _concerns(item, module):
-            merged = {**item, **item["request"]} if module == "csr" else item
+            merged = {**_without(item, _FILE), **item["request"]} if module == "csr" else item
             picked.append({name: value for name, value in merged.items() if name in _options(module)})
     return picked
 
 
+def _without(item: dict, names: set[str]) -> dict:
+    return {name: value for name, value in item.items() if name not in names}
+
+
 def _options(module: str) -> set[str]:
-    return set(_MODULES[module].ARGUMENT_SPEC["keys"]["options"])
+    return set(_MODULES[module].ARGUMENT_SPEC["keys"]["options"]) - _NOT_LISTED
 
 
 def _concerns(item: dict, module: str) -> bool:
@@ -45,7 +53,7 @@ def _concerns(item: dict, module: str) -> bool:
         return module == "private_key"
     if module == "key_archive":
         return item.get("usage") in NONSIGNING and bool(item.get("archive", True))
-    return module == "private_key" or "request" in item
+    return module != "csr" or "request" in item
 
 
 class FilterModule:
