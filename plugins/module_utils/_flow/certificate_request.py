@@ -72,7 +72,7 @@ class _Planned:
     @property
     def adjusts(self) -> bool:
         """Whether an existing request gets another mode or owner."""
-        if self.rewrites:
+        if self.rewrites or self.existing is None:
             return False
         return _files.needs_attributes(self.existing, self.mode, self.item["owner"], self.item["group"])
 
@@ -202,7 +202,7 @@ def _existing(path: str) -> tuple[_files.ExistingFile | None, profiles.Content |
 def _carry_out(planned: Sequence[_Planned]) -> dict[str, bytes]:
     """Sign, then write; the contents that were written by path."""
     signed = [one for one in planned if one.rewrites]
-    contents = [profiles.write(one.content, key_file.check_fully(one.key)) for one in signed]  # 2
+    contents = [_signed(one) for one in signed]  # 2
     files = [
         _files.NewFile(one.path, content, one.mode, one.item["owner"], one.item["group"])
         for one, content in zip(signed, contents)
@@ -210,9 +210,14 @@ def _carry_out(planned: Sequence[_Planned]) -> dict[str, bytes]:
     if files:
         _files.replace_all(files, [one.existing for one in signed])  # 3
     for one in planned:
-        if one.adjusts:
+        if one.adjusts and one.existing is not None:
             _files.set_attributes(one.existing, one.mode, one.item["owner"], one.item["group"])
     return {one.path: content for one, content in zip(signed, contents)}
+
+
+def _signed(one: _Planned) -> bytes:
+    assert one.key is not None and one.content is not None
+    return profiles.write(one.content, key_file.check_fully(one.key))
 
 
 def _row(one: _Planned, changed: bool, written: bytes | None) -> dict:
@@ -244,4 +249,5 @@ def _difference(one: _Planned) -> dict:
         "owner": before.get("owner") if owner is None else owner,
         "group": before.get("group") if group is None else group,
     }
+    after = {name: value for name, value in after.items() if value is not None}
     return {"before_header": one.path, "after_header": one.path, "before": before, "after": after}

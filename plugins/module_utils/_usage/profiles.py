@@ -15,6 +15,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
@@ -115,7 +116,7 @@ def wanted(item: dict, usage: str, key_id: str, algorithm: str) -> Content:
     return Content(key_id, subject, alternatives, bits, purposes, authority, frozenset(extensions), hash_name)
 
 
-def write(content: Content, private_key: object) -> bytes:
+def write(content: Content, private_key: Any) -> bytes:
     """The PEM of the request, signed by the key itself.
 
     Args:
