@@ -9,6 +9,7 @@ A row makes its files in a workshop and says what it expects: a class of refusal
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +147,16 @@ def receipt(algorithm: str, said: str, usage: str | None = None) -> Callable:
     return make
 
 
+def forged_receipt(workshop) -> Given:
+    key = workshop.key("rsa")
+    key_id = key_file.facts_of(key.read_bytes()).key_id
+    said = {"format": "keyops-receipt/1", "key_id": key_id, "usage": "signature", "log_number": 0}
+    digests = {"log_digest": "0" * 64, "sealed_key": "0" * 64}
+    text = json.dumps({**said, **digests}, sort_keys=True, separators=(",", ":"))
+    (workshop.state / "receipts" / f"{key_id}.json").write_text(text)
+    return Given(key, KT)
+
+
 def foreign(workshop) -> Given:
     key, other = workshop.bind(workshop.key("rsa"), KT), workshop.key("rsa", "other.pem")
     return Given(key, KT, (workshop.certificate(other, KU_RSA),))
@@ -264,7 +275,6 @@ REFUSED = [
     *(Row(f"declared {usage}", "SigningUsageRefused", key_of("rsa", usage)) for usage in sorted(usages.SIGNING)),
     *(Row(f"bound {usage}", "SigningUsageRefused", bound("rsa", usage, KT)) for usage in sorted(usages.SIGNING)),
     Row("bound key_transport, declared signature", "SigningUsageRefused", bound("rsa", KT, "signature")),
-    Row("receipt of a signature key", "SigningUsageRefused", receipt("rsa", "signature", KT)),
     # 5. no usage known
     Row("rsa, no usage", "UnknownUsageRefused", key_of("rsa", accept=True)),
     Row("ec-p256, no usage", "UnknownUsageRefused", key_of("ec")),
@@ -274,6 +284,7 @@ REFUSED = [
     Row("x25519, key_transport", "UsageAlgorithmRefused", key_of("x25519", KT, accept=True)),
     Row("secp256k1, key_agreement", "UsageAlgorithmRefused", key_of("secp256k1", KA, accept=True)),
     Row("ec-p256, bound key_transport", "UsageAlgorithmRefused", bound("ec", KT)),
+    Row("ec-p256, receipt of key_transport", "UsageAlgorithmRefused", receipt("ec", KT)),
     # 7. declared, bound and receipt's usage differ; dual use
     Row("bound to several usages", "UsageConflictRefused", bound("rsa", "digitalSignature, keyEncipherment", KT)),
     Row("bound to both nonsigning usages", "UsageConflictRefused", bound("ec", "keyEncipherment, keyAgreement", KA)),
@@ -326,6 +337,7 @@ REFUSED = [
     # 13. nothing but the user's word
     Row("declared only, rsa", "DeclaredUsageOnlyRefused", key_of("rsa", KT)),
     Row("declared only, ec-p256", "DeclaredUsageOnlyRefused", key_of("ec", KA)),
+    Row("a forged receipt of a signing key is none", "DeclaredUsageOnlyRefused", forged_receipt),
     # the vault's
     Row("in the signing register", "SigningRegisterRefused", bound("rsa", KT, registered=True)),
     Row("frozen", "FrozenRefused", bound("rsa", KT, frozen="a certificate with digitalSignature")),
