@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files are written whole, durably, to the right place and never over another one; every obstacle is one clear error."""
+"""Files are written whole, in the right place and never over another one; every obstacle is one clear error."""
 
 from __future__ import annotations
 

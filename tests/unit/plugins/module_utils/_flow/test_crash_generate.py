@@ -33,7 +33,7 @@ def provision_and_die(host, items, delay):
 
 
 def check_files(host, algorithm):
-    """Every named file is a whole and sound key with its final mode; returns how many there are, and the hidden files."""
+    """Every named file is a whole and sound key with its final mode; returns their number, and the hidden files."""
     names = os.listdir(host.keys)
     for name in names:
         path = host.keys / name
@@ -80,7 +80,7 @@ def test_creating(host, files, monkeypatch):
 
 
 def test_replacing(host):
-    """Every file is the old key or a new one; hidden files of the instant of replacement are gone after the next run."""
+    """Every file is the old key or a new one; hidden files of that instant are gone after the next run."""
     items = [host.key(str(name), usage="key_agreement") for name in range(KEYS)]
     host.run(*items)
     again = [{**item, "regenerate": "always", "destroy_unarchived": True} for item in items]

@@ -24,7 +24,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     WrongPassphrase,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import provision
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Receipt
 
@@ -42,7 +41,7 @@ def archive(host, row):
     _receipts.write_receipts(str(host.state), [receipt])
 
 
-# --- the plain life of a key -------------------------------------------------------------------------------------------
+# --- the plain life of a key -----------------------------------------------------------------------------------------
 
 
 def test_create_keep_remove(host):
@@ -104,12 +103,12 @@ def test_the_diff_holds_facts_only(host):
     assert "top secret" not in text + json.dumps(result.results)
 
 
-# --- an existing key that is another one -------------------------------------------------------------------------------
+# --- an existing key that is another one -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def existing(host):
-    """Ways in which an existing key differs from ``host.key()``, by name: options under which it is made, or a command."""
+    """Ways in which an existing key differs from ``host.key()``: options under which it is made, or a command."""
     return {
         "algorithm": {"algorithm": "ec-p384"},
         "usage": {"usage": "authentication"},
@@ -191,7 +190,7 @@ def test_a_file_with_more_than_a_key_is_not_replaced(host):
         host.run(host.key(regenerate="always", destroy_unarchived=True))
 
 
-# --- nonsigning keys are archived before they go ------------------------------------------------------------------------
+# --- nonsigning keys are archived before they go ---------------------------------------------------------------------
 
 
 NONSIGNING = {"usage": "key_agreement", "algorithm": "ec-p256"}
@@ -287,7 +286,7 @@ def test_the_receipt_says_the_usage_when_a_tool_has_dropped_it(host):
     assert (result.changed, result.results[0]["usage"]) == (False, "key_agreement")
 
 
-# --- bad options ----------------------------------------------------------------------------------------------------------
+# --- bad options -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -328,7 +327,7 @@ def test_one_file_has_one_item(host):
     assert host.snapshot() == {}
 
 
-# --- two runs at once ------------------------------------------------------------------------------------------------------
+# --- two runs at once ------------------------------------------------------------------------------------------------
 
 
 def test_two_runs_at_once_make_one_key_each(host):
@@ -354,23 +353,19 @@ def test_two_runs_at_once_make_one_key_each(host):
         assert len({answer[number][1] for answer in answers}) == 1
 
 
-def test_a_run_that_comes_second_takes_what_fits_and_refuses_what_does_not(host, monkeypatch):
-    def other_run(files):
-        for file, item in zip(files, other_items):
-            made = host.run(item)
-            assert made.changed
-            assert file.path == item["key"]
+@pytest.mark.parametrize(("other", "fits"), [({}, True), ({"usage": "authentication"}, False)])
+def test_a_run_that_comes_second_takes_what_fits_and_refuses_what_does_not(host, monkeypatch, other, fits):
+    write_new = _files.write_new
+
+    def after_another_run(files):
+        monkeypatch.setattr(_files, "write_new", write_new)
+        assert host.run(host.key(**other)).changed
         return write_new(files)
 
-    write_new = _files.write_new
-    for other, fits in (({}, True), ({"usage": "authentication"}, False)):
-        other_items = [host.key(f"{fits}", **other)]
-        with monkeypatch.context() as patch:
-            calls = iter([other_run])
-            patch.setattr(provision._files, "write_new", lambda files: next(calls, write_new)(files))
-            if fits:
-                result = host.run(host.key(f"{fits}"))
-                assert (result.changed, result.results[0]["action"]) == (False, "kept")
-            else:
-                with pytest.raises(KeyExists):
-                    host.run(host.key(f"{fits}"))
+    monkeypatch.setattr(_files, "write_new", after_another_run)
+    if fits:
+        result = host.run(host.key())
+        assert (result.changed, result.results[0]["action"]) == (False, "kept")
+    else:
+        with pytest.raises(KeyExists):
+            host.run(host.key())

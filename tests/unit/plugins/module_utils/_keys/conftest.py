@@ -97,7 +97,7 @@ FOREIGN = {
     "ssh-ed25519": ("ssh-keygen -q -t ed25519 -N '' -f {out}", None, "ed25519", "openssh"),
     "ssh-ed25519-aes": ('ssh-keygen -q -t ed25519 -N "$P" -f {out}', PASSPHRASE, "ed25519", "openssh"),
     "with-certificate": (
-        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=a -keyout {out} 2>/dev/null >>{out}.crt; cat {out}.crt >>{out}",
+        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=a -keyout {out} -out {out}.crt; cat {out}.crt >>{out}",
         *(None, "rsa-2048", "pkcs8"),
     ),
 }

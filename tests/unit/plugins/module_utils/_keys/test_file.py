@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Key files of others are read as openssl and ssh-keygen read them, on old and new libraries; the rest is unreadable."""
+"""Key files of others are read as openssl and ssh-keygen read them, on old and new libraries; others are refused."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_with_usage_replaces_the_usage_and_keeps_other_attributes():
     both = pkcs8.PrivateKeyInfo(info.kind, info.parameters, info.key, (friendly, *info.attributes))
     changed = file.with_usage(file.load(pkcs8.compose(both)), "key_agreement")
     assert changed.facts.bound_usage == "key_agreement"
-    assert [attribute.whole for attribute in pkcs8.parse(changed.pkcs8).attributes][0] == friendly.whole
+    assert pkcs8.parse(changed.pkcs8).attributes[0].whole == friendly.whole
     assert len(pkcs8.parse(changed.pkcs8).attributes) == 2
 
 

@@ -18,8 +18,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algo
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.generate import generate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._options import ALGORITHMS, USAGES
 
-#: The larger ones are made in the same way and take seconds.
-MADE = [word for word in ALGORITHMS if word not in ("rsa-4096", "rsa-6144", "rsa-8192")]
+#: The larger RSA keys are made in the same way and take seconds.
+MADE = [word for word in ALGORITHMS if word == "rsa-2048" or not word.startswith("rsa-")]
 PAIRS = [(word, usage) for word in MADE for usage in algorithm.usages_of(word)]
 
 #: The DER of the attribute's BIT STRING, as docs/formats.md and RFC 5280 section 4.2.1.3 give the bits.
