@@ -24,6 +24,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyopsError,
     KeyUnreadable,
     OptionError,
+    WrongPassphrase,
     note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
@@ -120,7 +121,8 @@ def _look(item: dict, path: str, found: bool = False) -> _Looked:
 
 def _is_no_key(one: _Looked) -> bool:
     """Whether a found file only began like a DER key: then it is something else, and nothing to tell about."""
-    return type(one.error) is KeyUnreadable and one.file is not None and not pem.looks_like_pem(one.file.content)
+    is_unreadable = isinstance(one.error, KeyUnreadable) and not isinstance(one.error, WrongPassphrase)
+    return is_unreadable and one.file is not None and not pem.looks_like_pem(one.file.content)
 
 
 def _subject(one: _Looked) -> evidence.Subject:
