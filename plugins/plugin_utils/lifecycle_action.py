@@ -175,7 +175,7 @@ class LifecycleAction(ActionBase):
         return result
 
 
-def _given(value: object) -> object:
+def _given(value: Any) -> Any:
     """The options without those that were left out, in suboptions too: None is no choice of an option."""
     if isinstance(value, dict):
         return {name: _given(item) for name, item in value.items() if item is not None}

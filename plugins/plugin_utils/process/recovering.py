@@ -17,6 +17,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FrozenRefused,
     NotOnOwnMachine,
     ObjectNotFound,
+    OptionError,
     RecordMismatch,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
@@ -34,6 +35,8 @@ _MOST_APPROVALS = 16
 def ask(task: ControllerTask) -> dict:
     """Make a recovery request on the owner's host and put it into the vault."""
     key_ids = [check_digest(item["key_id"]) for item in task.params["keys"]]
+    if not key_ids:
+        raise OptionError("keys: there is nothing to ask for; the vault has no archive of what was named")
     with journal.refusals_recorded(task, "request", key_ids):
         _require_archived(task, key_ids)
         reply = task.call("request", {"host": task.host})
