@@ -12,6 +12,7 @@ and compares. Nothing here opens anything: ordinary hosts load this file with cm
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, note_missing_library
@@ -129,7 +130,9 @@ def certificate_parts(certificate: bytes) -> tuple[bytes, bytes, bytes]:
     return issuer, serial, spki
 
 
+@lru_cache(maxsize=256)  # the same few agents for every key of a batch; public facts only
 def certificate_recipient(data: bytes) -> Recipient:
+    """The recipient that a DER certificate names; see recipient()."""
     issuer, serial, written = certificate_parts(data)
     try:
         public_key = x509.load_der_x509_certificate(data).public_key()
@@ -140,6 +143,7 @@ def certificate_recipient(data: bytes) -> Recipient:
 
 
 def key_recipient(data: bytes) -> Recipient:
+    """The recipient that a DER SubjectPublicKeyInfo names; see recipient()."""
     try:
         public_key = serialization.load_der_public_key(data)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
