@@ -41,8 +41,8 @@ options:
         description: Passphrase of an encrypted key.
         type: str
       certificates:
-        description: Paths on the host of certificates and certificate requests for this key. They are evidence, and
-          are kept in the record.
+        description: Paths on the host of certificates and certificate requests for this key. They are evidence.
+          The record keeps the certificates.
         type: list
         elements: path
         default: []

@@ -31,6 +31,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Evi
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.seal_key import seal
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import evidence as evidences
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.ssh import SshPlaces
@@ -69,8 +70,8 @@ def run(task: HostTask) -> FlowResult:
 def _facts(task: HostTask) -> FlowResult:
     """Relay out: ``{"certificates": {key ID: [base64]}}``."""
     examined, warnings = _examine(task)
-    certificates = {one.evidence.facts.key_id: _certificates(one.evidence) for one in examined if one.evidence}
-    return FlowResult(False, [_row(one) for one in examined], relay={"certificates": certificates}, warnings=warnings)
+    kept = {one.evidence.facts.key_id: _certificates(one.evidence) for one in examined if one.evidence}
+    return FlowResult(False, [_row(one) for one in examined], relay={"certificates": kept}, warnings=warnings)
 
 
 def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:
@@ -118,7 +119,9 @@ def _judged(item: dict, evidence: Evidence, receipt: Receipt | None) -> _Examine
 
 
 def _certificates(evidence: Evidence) -> list[str]:
-    own = {one.der for one in (*evidence.named, *evidence.found) if one.key_id == evidence.facts.key_id}
+    """What the record keeps. A request has been judged, and is not kept: it comes after archiving and says nothing new."""
+    seen = (*evidence.named, *evidence.found)
+    own = {one.der for one in seen if one.key_id == evidence.facts.key_id and one.kind == certificates.CERTIFICATE}
     return [canonical.encode(der) for der in sorted(own)]
 
 

@@ -41,6 +41,20 @@ def lose(host: story.Machine, name: str = "mail.key") -> None:
         path.rmdir() if path.is_dir() else path.unlink()
 
 
+def test_a_request_made_after_archiving_is_no_new_revision_but_a_certificate_is(scene: story.Scene) -> None:
+    """The roles archive first and request then; their second run has nothing to do."""
+    host = scene.machine("mail1")
+    scene.generate(host, usage="key_transport", algorithm="rsa-2048")
+    scene.archive(host)
+    key, usage = host.folder / "mail.key", "keyUsage=critical,keyEncipherment"
+    subject = ("-key", key, "-subj", "/CN=mail1", "-addext", usage)
+    story.openssl("req", "-new", *subject, "-out", host.folder / "mail.csr")
+    assert not scene.archive(host)["changed"]
+    story.openssl("req", "-x509", *subject, "-days", 30, "-out", host.folder / "mail.pem")
+    assert scene.archive(host)["results"][0]["record"] == 2
+    assert not scene.archive(host)["changed"]
+
+
 @pytest.mark.parametrize(("usage", "algorithm"), KEYS)
 def test_a_lost_key_comes_back(scene: story.Scene, usage: str, algorithm: str) -> None:
     host = scene.machine("mail1")
