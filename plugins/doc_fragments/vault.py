@@ -26,4 +26,12 @@ options:
           - For O(vault.backend=sqlite), path of the vault's file on the controller.
           - It is made with mode V(0600) when it does not exist. A file that others can read is refused.
         type: path
+      log_signing_key:
+        description:
+          - Path on the controller of a private key with which the events that this task writes are signed.
+          - M(keyops.lifecycle.lifecycle_log_info) verifies them with its certificate.
+        type: path
+      log_signing_key_passphrase:
+        description: Passphrase of O(vault.log_signing_key).
+        type: str
 """

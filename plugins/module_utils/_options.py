@@ -22,6 +22,8 @@ VAULT = {
         "options": {
             "backend": {"type": "str", "choices": ["sqlite"], "default": "sqlite"},
             "path": {"type": "path"},
+            "log_signing_key": {"type": "path", "no_log": False},
+            "log_signing_key_passphrase": {"type": "str", "no_log": True},
         },
     }
 }

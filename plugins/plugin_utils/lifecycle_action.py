@@ -34,6 +34,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     require_libraries,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import digest_of
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
@@ -66,6 +67,7 @@ class ControllerTask:
         check_mode: change nothing, predict.
         host: the inventory name of the host that the module runs on (the delegated one with ``delegate_to``).
         actor: who runs this, for the event log.
+        log_signing_key: cryptography private key object that signs events, or None.
         call: ``call(step, relay=None)`` runs the module on the host once and returns a HostReply; raises HostFailed.
     """
 
@@ -75,6 +77,7 @@ class ControllerTask:
     host: str
     actor: str
     call: Callable[..., HostReply] = field(repr=False)
+    log_signing_key: Any = field(default=None, repr=False)
 
 
 class LifecycleAction(ActionBase):
@@ -100,8 +103,10 @@ class LifecycleAction(ActionBase):
             require_libraries()
             self._require_pipelining()
             params = self._validated()
-            vault = self._open_vault(params.pop("vault", None))
-            return self._finished(self.process(self._controller_task(params, vault, task_vars or {})))
+            options = params.pop("vault", None)
+            signing_key = _log_signing_key(options or {})
+            vault = self._open_vault(options)
+            return self._finished(self.process(self._controller_task(params, vault, signing_key, task_vars or {})))
         except HostFailed as error:
             return self._finished(error.result)
         except KeyopsError as error:
@@ -110,14 +115,14 @@ class LifecycleAction(ActionBase):
             if vault is not None:
                 vault.close()
 
-    def _controller_task(self, params: dict, vault: object, task_vars: dict) -> ControllerTask:
+    def _controller_task(self, params: dict, vault: Any, signing_key: Any, task_vars: dict) -> ControllerTask:
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "localhost")
 
         def call(step: str | None, relay: object = None, **changed: object) -> HostReply:
             return self._call_host({**params, **changed}, step, relay, task_vars)
 
         actor = f"{getpass.getuser()}@{socket.gethostname()}"
-        return ControllerTask(params, vault, bool(self._task.check_mode), str(host), actor, call)
+        return ControllerTask(params, vault, bool(self._task.check_mode), str(host), actor, call, signing_key)
 
     def _call_host(self, params: dict, step: str | None, relay: object, task_vars: dict) -> HostReply:
         arguments: dict = _given({name: value for name, value in params.items() if name in self.argument_spec})
@@ -173,6 +178,14 @@ class LifecycleAction(ActionBase):
         result = {name: value for name, value in result.items() if name not in ("relay", "digest")}
         result["invocation"] = {"module_args": _options.masked(self.argument_spec, dict(self._task.args))}
         return result
+
+
+def _log_signing_key(options: dict) -> Any:
+    """The key that signs events, where the vault's options name one."""
+    path = options.get("log_signing_key")
+    if not path:
+        return None
+    return read_private_key(path, options.get("log_signing_key_passphrase"), "vault.log_signing_key")
 
 
 def _given(value: Any) -> Any:

@@ -150,6 +150,22 @@ def objects_of(sealed: SealedKey) -> dict[str, bytes]:
     }
 
 
+def intact(vault: Vault, found: Iterable[RevisionOrProblem]) -> list[Record]:
+    """Those that are records and whose sealed key and shares are all in the vault: only these are archives.
+
+    One question to the vault for all of them.
+    """
+    sound = [one for one in found if isinstance(one, Record)]
+    parts = {(one.key_id, one.number): _parts(one) for one in sound}
+    there = vault.exists(path for paths_of_one in parts.values() for path in paths_of_one)
+    return [one for one in sound if parts[one.key_id, one.number] <= there]
+
+
+def _parts(one: Record) -> frozenset[str]:
+    shares = (paths.share(agent.agent_id, agent.share) for group in one.groups for agent in group.agents)
+    return frozenset([paths.sealed_key(one.sealed_key), *shares])
+
+
 def _recorded(group: SealedGroup) -> RecordedGroup:
     agents = tuple(
         RecordedAgent(

@@ -25,6 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
     recover,
     request,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask, digest_of
 from ansible_collections.keyops.lifecycle.plugins.modules import (
     key_archive,
@@ -63,6 +64,7 @@ class Machine:
 
     Attributes:
         on_relay: called with (step, relay) before the relay reaches the flow, so that a test can play a bad vault.
+        log_signing_key: path of the key that signs events.
         on_reply: called with (step, results, relay) before the reply reaches the controller, to play a bad host.
     """
 
@@ -72,6 +74,7 @@ class Machine:
     calls: list = field(default_factory=list)
     on_relay: object = None
     on_reply: object = None
+    log_signing_key: str | None = None
 
     def run(self, module: str, check_mode: bool = False, transport: str = "local", **options: object) -> dict:
         """Run a module as its action does; raises what the user would see as an error.
@@ -103,9 +106,10 @@ class Machine:
             raw = {**outcome.extra, "changed": outcome.changed, "results": results, "warnings": outcome.warnings}
             return HostReply(outcome.changed, results, back, raw)
 
+        signing_key = read_private_key(self.log_signing_key, None, "log") if self.log_signing_key else None
         vault = open_vault({"backend": "sqlite", "path": str(self.vault_path)}, check_mode)
         try:
-            task = ControllerTask(params, vault, check_mode, self.name, "tester@controller", call)
+            task = ControllerTask(params, vault, check_mode, self.name, "tester@controller", call, signing_key)
             return process(task) if process else recovering.approve(task, transport)
         except HostFailed as error:
             raise error.__cause__ from None

@@ -23,12 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    ArchiveRefusal,
     DigestMismatch,
     RecordMismatch,
-    SigningRegisterRefused,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
@@ -39,11 +37,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
     SealedShare,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
-from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_format import Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import alarm, journal, judging
 
 #: Keys in one call of the module: about 7 kB come back for each, and results of 1 MB cost 0.2 s.
 CHUNK = 64
@@ -57,7 +54,7 @@ class Candidate:
         index: its place in ``keys``.
         row: the host's result row.
         certificates: DER of the certificates and requests that are evidence for it.
-        revisions: the records that the vault has of it.
+        revisions: the archives that the vault has of it, whole ones only.
     """
 
     index: int
@@ -76,12 +73,12 @@ def archive(task: ControllerTask) -> dict:
     groups = parse_groups(params["recovery_groups"], params["minimum_threshold"], times.now())
     with journal.refusals_recorded(task, "archive", []):
         reply = task.call("facts")  # 1
-    rows = _judged(task, reply.results)  # 2
+    rows = judging.judged(task, reply.results)  # 2
     refused = [row for row in rows if row["refusal"]]
     if refused:
-        _report_refusals(task, refused)
+        judging.report(task, refused)
         if params["on_refusal"] == "fail":
-            return _refused_result(rows, refused)
+            return judging.refused_result(rows, refused)
     candidates = _candidates(task, rows, reply.relay)
     wanted = [item for item in candidates if _archived_revision(item, groups, params["key_owner"]) is None]
     if not task.check_mode:
@@ -90,49 +87,20 @@ def archive(task: ControllerTask) -> dict:
     return _result(task, rows, candidates, wanted, groups)
 
 
-def _judged(task: ControllerTask, rows: list[dict]) -> list[dict]:
-    """The rows, with the vault's refusals added to those of the host."""
-    ids = {row["key_id"] for row in rows if row["key_id"] and not row["refusal"]}
-    registered = signing_register.registered(task.vault, ids)
-    frozen = freezes.frozen(task.vault, ids)
-    return [{**row, "refusal": row["refusal"] or _vault_refusal(row["key_id"], registered, frozen)} for row in rows]
-
-
-def _vault_refusal(key_id: str | None, registered: frozenset[str], frozen: dict) -> dict | None:
-    try:
-        if key_id:
-            judge_against_vault(key_id, key_id in registered, frozen[key_id].reason if key_id in frozen else None)
-    except ArchiveRefusal as error:
-        return {"class": type(error).__name__, "message": str(error)}
-    return None
-
-
-def _report_refusals(task: ControllerTask, refused: list[dict]) -> None:
-    if not task.check_mode:
-        keys = [(row["key_id"] or "", f"{row['refusal']['class']}: {row['key']}") for row in refused]
-        journal.write(task, "archive", "refused", keys)
-
-
-def _refused_result(rows: list[dict], refused: list[dict]) -> dict:
-    classes = sorted({row["refusal"]["class"] for row in refused})
-    told = "; ".join(f"{row['key']}: {row['refusal']['message']}" for row in refused)
-    return {
-        **{"failed": True, "changed": False, "error_class": classes[0] if len(classes) == 1 else "ArchiveRefusal"},
-        "msg": f"{len(refused)} of {len(rows)} keys may not be archived, so none was: {told}",
-        "results": [_row(row, "refused" if row["refusal"] else "not archived", None, False) for row in rows],
-    }
-
-
 def _candidates(task: ControllerTask, rows: list[dict], relay: Any) -> list[Candidate]:
     """What could be archived, with what the vault has already."""
     accepted = [(index, row) for index, row in enumerate(rows) if row["key_id"] and not row["refusal"]]
-    walked = records.walk(task.vault, [row["key_id"] for _index, row in accepted])
+    walked = records.walk(task.vault, [row["key_id"] for dummy, row in accepted])
+    intact = records.intact(task.vault, (one for series in walked.values() for one in series))
+    revisions: dict[str, list[Record]] = {}
+    for one in intact:
+        revisions.setdefault(one.key_id, []).append(one)
     return [
         Candidate(
             index,
             row,
             tuple(sorted(canonical.decode(text) for text in relay["certificates"][row["key_id"]])),
-            tuple(item for item in walked.get(row["key_id"], ()) if isinstance(item, Record)),
+            tuple(revisions.get(row["key_id"], ())),
         )
         for index, row in accepted
     ]
@@ -237,23 +205,7 @@ def _facts(row: dict) -> KeyFacts:
 def _look_again(task: ControllerTask, chunk: list[Candidate]) -> None:
     conflicts = signing_register.registered(task.vault, [item.key_id for item in chunk])
     if conflicts:
-        raise_alarm(task, sorted(conflicts))
-
-
-def raise_alarm(task: ControllerTask, key_ids: list[str]) -> None:
-    """Freeze keys that are both archived and registered as signing, write the alarm, and raise.
-
-    Raises:
-        SigningRegisterRefused: always.
-    """
-    reason = "archived, and registered as a signing key"
-    for key_id in key_ids:
-        freezes.freeze(task.vault, key_id, reason, [paths.signing_key(key_id), paths.record(key_id, 1)])
-    journal.write(task, "freeze", "alarm", [(key_id, reason) for key_id in key_ids])
-    raise SigningRegisterRefused(
-        f"ALARM: the vault holds an archive of {', '.join(key_ids)}, which is registered as a signing key. It is "
-        "frozen. Revoke its certificates and make a new key: what it has signed proves nothing any more"
-    )
+        alarm.raise_alarm(task, sorted(conflicts))
 
 
 def _receipt(record: Record, head: Head) -> dict:
@@ -276,12 +228,12 @@ def _result(
     for index, row in enumerate(rows):
         coming = task.check_mode and not row["key_id"] and not row["refusal"]
         if row["refusal"]:
-            results.append(_row(row, "refused", None, False))
+            results.append(judging.row_of(row, "refused", None, False))
         elif index in changed or coming:
-            results.append(_row(row, "archived", None, True))
+            results.append(judging.row_of(row, "archived", None, True))
         else:
             found = _archived_revision(known[index], groups, task.params["key_owner"])
-            results.append(_row(row, "archived", found, False))
+            results.append(judging.row_of(row, "archived", found, False))
     result = {"changed": any(row["changed"] for row in results), "results": results}
     if task.check_mode is False and wanted:
         _add_written(task, results)
@@ -294,14 +246,6 @@ def _add_written(task: ControllerTask, results: list[dict]) -> None:
         if row["changed"]:
             newest = [item for item in walked[row["key_id"]] if isinstance(item, Record)][-1]
             row.update(record=newest.number, sealed_key=newest.sealed_key)
-
-
-def _row(row: dict, state: str, revision: Record | None, changed: bool) -> dict:
-    return {
-        **{"key": row["key"], "key_id": row["key_id"], "usage": row["usage"], "algorithm": row["algorithm"]},
-        **{"state": state, "changed": changed, "refusal": row["refusal"]},
-        **{"record": revision.number if revision else None, "sealed_key": revision.sealed_key if revision else None},
-    }
 
 
 def _diff(row: dict) -> dict:

@@ -33,6 +33,7 @@ def write(
         detail=detail[:1000],
         actor=task.actor,
         host=task.host,
+        signing_key=task.log_signing_key,
     )
 
 

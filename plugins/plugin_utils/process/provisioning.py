@@ -19,7 +19,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.archiving import raise_alarm
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.alarm import raise_alarm
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register import SIGNING_USAGES
 
 
@@ -45,9 +45,11 @@ def _confirm(task: ControllerTask, unconfirmed: list[dict]) -> HostReply:
         walked = records.walk(task.vault, key_ids)
         confirmed = {}
         for item in unconfirmed:
-            digests = {found.sealed_key for found in walked.get(item["key_id"], ()) if isinstance(found, Record)}
+            digests = {found.sealed_key for found in records.intact(task.vault, walked[item["key_id"]])}
             if item["sealed_key"] is None or item["sealed_key"] not in digests:
-                why = "this host has no receipt of it" if item["sealed_key"] is None else "the vault has no such record"
+                why = (
+                    "this host has no receipt of it" if item["sealed_key"] is None else "the vault has no such archive"
+                )
                 raise NotArchivedRefused(
                     f"{item['key']}: the nonsigning key {item['key_id'][:16]}... is not archived ({why}), so it is "
                     "neither removed nor replaced; archive it with key_archive, or give destroy_unarchived: true to "
@@ -75,6 +77,7 @@ def _register(task: ControllerTask, rows: list[dict]) -> None:
         keys = [(key_id, signing[key_id]["usage"]) for key_id in sorted(created)]
         journal.write(task, "register", "success", keys)
     walked = records.walk(task.vault, list(signing))
-    conflicts = sorted(key_id for key_id in signing if walked.get(key_id))
+    # An object that is no record is a squatter's, and shows nothing.
+    conflicts = sorted(key_id for key_id in signing if any(isinstance(one, Record) for one in walked[key_id]))
     if conflicts:
         raise_alarm(task, conflicts)

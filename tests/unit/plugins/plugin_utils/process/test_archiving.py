@@ -1,0 +1,89 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What counts as archived, what removal asks for, and signed events."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+import story
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import NotArchivedRefused
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+
+
+def lose_from_vault(scene: story.Scene, prefix: str) -> None:
+    """What a damaged disk or a forbidden hand does: the vault itself never removes an object."""
+    with sqlite3.connect(scene.vault_path) as database:
+        database.execute("DROP TRIGGER object_destroy")
+        database.execute("DELETE FROM object WHERE path LIKE ?", (prefix + "%",))
+    database.close()
+
+
+def remove(host: story.Machine, **options: object) -> dict:
+    key = {"key": str(host.folder / "mail.key"), "state": "absent", **options}
+    return host.run("private_key", keys=[key])
+
+
+@pytest.mark.parametrize("part", ["sealed/", "shares/", "records/"])
+def test_an_archive_that_lost_a_part_is_no_archive(scene: story.Scene, part: str) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host)
+    scene.archive(host)
+    lose_from_vault(scene, part)
+    with pytest.raises(NotArchivedRefused):
+        remove(host)
+    assert (host.folder / "mail.key").exists()
+    assert scene.archive(host)["changed"]
+    assert remove(host)["changed"]
+
+
+def test_a_nonsigning_key_goes_only_when_receipt_and_record_agree(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host)
+    with pytest.raises(NotArchivedRefused, match="no receipt"):
+        remove(host)
+    scene.archive(host)
+    assert remove(host, usage="key_agreement")["changed"]
+    assert not (host.folder / "mail.key").exists()
+    assert not remove(host)["changed"]
+
+
+def test_an_unarchived_key_goes_only_by_name(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host)
+    assert remove(host, destroy_unarchived=True)["changed"]
+    assert not (host.folder / "mail.key").exists()
+
+
+def test_the_archive_of_another_host_is_not_this_hosts(scene: story.Scene) -> None:
+    """The same key on two hosts: each has a receipt and a revision of its own."""
+    first, second = scene.machine("mail1"), scene.machine("mail2")
+    key_id = scene.generate(first)
+    (second.folder / "mail.key").write_bytes((first.folder / "mail.key").read_bytes())
+    assert scene.archive(first)["results"][0]["record"] == 1
+    assert scene.archive(second)["results"][0]["record"] == 2
+    assert not scene.archive(first, key_owner="mail1")["changed"]
+    with open_vault({"path": str(scene.vault_path)}, True) as vault:
+        assert len(vault.list(paths.record(key_id, 0)[:-1])) == 2
+
+
+def test_events_are_signed_where_a_key_is_configured(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key, certificate = host.folder / "log.key", host.folder / "log.pem"
+    story.make_certificate(key, certificate, "log", "EC:P-256", "digitalSignature")
+    host.log_signing_key = str(key)
+    scene.generate(host)
+    scene.archive(host)
+    der = story.openssl("x509", "-in", certificate, "-outform", "DER")
+    with open_vault({"path": str(scene.vault_path)}, True) as vault:
+        report = event_log.verify(vault, (), [der])
+        assert [bool(event.signed_by) for event in report.events] == [True]
+        assert not report.problems
+        other = story.openssl("x509", "-in", scene.agents[0].folder / "signing.pem", "-outform", "DER")
+        assert [problem.kind for problem in event_log.verify(vault, (), [other]).problems] == ["signature"]
