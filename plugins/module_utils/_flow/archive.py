@@ -119,7 +119,7 @@ def _judged(item: dict, evidence: Evidence, receipt: Receipt | None) -> _Examine
 
 
 def _certificates(evidence: Evidence) -> list[str]:
-    """What the record keeps. A request has been judged, and is not kept: it comes after archiving and says nothing new."""
+    """What the record keeps: no requests, since they are made after archiving and would call for another revision."""
     seen = (*evidence.named, *evidence.found)
     own = {one.der for one in seen if one.key_id == evidence.facts.key_id and one.kind == certificates.CERTIFICATE}
     return [canonical.encode(der) for der in sorted(own)]
