@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.usages import NONSIGNING
@@ -29,6 +31,8 @@ def key_options(keys: list[dict], module: str) -> list[dict]:
     known = {"archive", "request"}.union(*(_options(name) for name in _MODULES))
     picked = []
     for item in keys:
+        if not isinstance(item, Mapping) or not isinstance(item.get("request", {}), Mapping):
+            raise AnsibleFilterError("keyops_keys: each item, and request in it, is a dictionary of options")
         unknown = sorted(set(item) - known)
         if unknown:
             raise AnsibleFilterError(

@@ -8,6 +8,8 @@ Invariants:
 
 - A flow's result holds no secret, so nothing in it is masked: Ansible's own masking replaces every substring that
   equals a secret argument and so destroys key IDs and base64. ``invocation`` is masked here, by whole values.
+- What the module writes to the host's system log is masked in the same way. Ansible's masking misses passphrases with
+  quotes or backslashes there, and shows short ones by the holes they leave.
 - What is returned carries a digest, which the action verifies: if anything on the way rewrites it, it is refused.
 - A ``KeyopsError`` becomes one sentence and its class. Anything else is a defect: its class and place are reported,
   never its message or its variables, which could hold material.
@@ -67,6 +69,18 @@ class FlowResult:
     extra: dict = field(default_factory=dict)
 
 
+class _Module(AnsibleModule):
+    """An Ansible module that logs its invocation as it returns it: without secrets."""
+
+    def _log_invocation(self) -> None:
+        self.no_log_values.clear()
+        params, self.params = self.params, _invocation(self.argument_spec, self.params)
+        try:
+            super()._log_invocation()
+        finally:
+            self.params = params
+
+
 def run_module(argument_spec: dict, flow: Callable[[HostTask], FlowResult], **kwargs: object) -> None:
     """Run one flow as an Ansible module and exit.
 
@@ -77,7 +91,7 @@ def run_module(argument_spec: dict, flow: Callable[[HostTask], FlowResult], **kw
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     spec = {**argument_spec, **_options.STEP}
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **kwargs)
+    module = _Module(argument_spec=spec, supports_check_mode=True, **kwargs)
     # From here on only this file builds the result, without secrets: see above.
     module.no_log_values.clear()
     invocation = {"module_args": _invocation(spec, module.params)}

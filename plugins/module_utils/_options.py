@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 USAGES = ["signature", "certificate_signing", "authentication", "key_transport", "key_agreement"]
 ALGORITHMS = [
@@ -65,22 +65,44 @@ EXISTING_KEY = {
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
-def masked(spec: dict, params: Any) -> Any:
-    """A copy of ``params`` in which every option that the argument spec marks ``no_log`` is replaced by MASK.
+def masked(spec: dict, params: dict) -> dict:
+    """A copy of ``params`` without secrets: every option that the spec marks ``no_log`` is replaced by MASK.
 
     Whole values are replaced, never substrings: a short secret would otherwise make holes in key IDs and base64, and
-    show itself by them. A container under a ``no_log`` option becomes an empty one of its type.
+    show itself by them. A container under a ``no_log`` option becomes an empty one of its type. So is everything that
+    the spec does not describe, because a secret may be in it: options with a mistyped name, and texts in the place of
+    dictionaries (``keys: ['key=/a passphrase=b']``).
     """
-    if isinstance(params, (list, tuple)):
-        return [masked(spec, item) for item in params]
-    if not isinstance(params, dict):
-        return params
-    return {name: _masked_option(spec.get(name, {}), value) for name, value in params.items()}
+    return {name: _masked_option(spec[name], value) if name in spec else MASK for name, value in params.items()}
 
 
-def _masked_option(option: dict, value: Any) -> Any:
+def _masked_option(option: dict, value: object) -> object:
+    if value is None:
+        return None
     if option.get("no_log"):
-        if isinstance(value, (dict, list)):
-            return type(value)()
-        return None if value is None else MASK
-    return masked(option.get("options", {}), value)
+        return {} if isinstance(value, dict) else [] if isinstance(value, (list, tuple)) else MASK
+    if "options" not in option:
+        return _without_material(value)
+    if isinstance(value, (list, tuple)):
+        return [masked(option["options"], item) if isinstance(item, dict) else MASK for item in value]
+    return masked(option["options"], value) if isinstance(value, dict) else MASK
+
+
+def _without_material(value: object) -> object:
+    """What no option of ours takes, and what is pasted into the wrong one: a private key, a PIN in a key's URI."""
+    if isinstance(value, dict):
+        return {name: _without_material(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_material(item) for item in value]
+    return MASK if isinstance(value, str) and ("PRIVATE KEY-----" in value or "pin-value=" in value) else value
+
+
+def secrets_in(spec: dict, params: dict) -> Iterator[tuple[str, object]]:
+    """Name and value of every option that the spec marks ``no_log`` and that is given."""
+    for name, option in spec.items():
+        value = params.get(name)
+        if option.get("no_log") and value is not None:
+            yield name, value
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            if "options" in option and isinstance(item, dict):
+                yield from ((f"{name}.{inner}", secret) for inner, secret in secrets_in(option["options"], item))

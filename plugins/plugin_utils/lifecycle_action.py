@@ -11,7 +11,9 @@ What it sees to, for all of them:
 3. Modules are pipelined, or refused: without pipelining the arguments, passphrases among them, lie in a file on the
    host, where a killed run leaves them.
 4. What a host returns is compared with its digest before any of it is used.
-5. A ``KeyopsError`` becomes one failed result with ``msg`` and ``error_class``.
+5. The task's own copy of its options is masked before anything happens, because callbacks get it with the result; so
+   are the module's options once they are in the module, because ANSIBLE_DEBUG prints them.
+6. A ``KeyopsError`` becomes one failed result with ``msg`` and ``error_class``.
 """
 
 from __future__ import annotations
@@ -88,6 +90,8 @@ class LifecycleAction(ActionBase):
     _supports_async = False
     #: Options of the module as the user sees them (``vault`` among them where it has one).
     argument_spec: ClassVar[dict] = {}
+    #: The options as they were given. The task has a masked copy, and keeps it when it is tried again (``until``).
+    _given_options: dict | None = None
     #: Without a vault the module cannot do its job.
     vault_required = False
 
@@ -138,6 +142,13 @@ class LifecycleAction(ActionBase):
             raise DigestMismatch("what the host returned was altered on its way (its digest differs); nothing was used")
         return HostReply(bool(result.get("changed")), result["results"], relayed, result)
 
+    def _configure_module(self, module_name: str, module_args: dict, task_vars: dict) -> Any:
+        """The module with its options inside; then the options themselves are masked, in place."""
+        built = super()._configure_module(module_name, module_args, task_vars)
+        own = {name: value for name, value in module_args.items() if name in self.argument_spec}
+        module_args.update(_options.masked(self.argument_spec, own))
+        return built
+
     def _require_pipelining(self) -> None:
         """Raise OptionError unless the arguments can go to the host through a pipe."""
         become = self._connection.become
@@ -155,14 +166,18 @@ class LifecycleAction(ActionBase):
         return module_style == "new"
 
     def _validated(self) -> dict:
-        spec = self.argument_spec
-        shown = ArgumentSpecValidator(spec).validate(_options.masked(spec, dict(self._task.args)))
+        spec, given = self.argument_spec, self._given_options or {}
+        shown = ArgumentSpecValidator(spec).validate(_options.masked(spec, given))
         if shown.error_messages:
             unsupported = (
                 "unsupported option " if any(isinstance(one, UnsupportedError) for one in shown.errors) else ""
             )
             raise OptionError(unsupported + "; ".join(shown.error_messages))
-        return ArgumentSpecValidator(spec).validate(dict(self._task.args)).validated_parameters
+        for name, secret in _options.secrets_in(spec, given):
+            # Converted, 0123 would be another passphrase than the one that was written.
+            if not isinstance(secret, str) or secret == _options.MASK:
+                raise OptionError(f"{name}: it must be a text, so put it in quotes (and a masked one is no passphrase)")
+        return ArgumentSpecValidator(spec).validate(given).validated_parameters
 
     def _open_vault(self, options: dict | None) -> Any:
         if options is None:
@@ -176,7 +191,7 @@ class LifecycleAction(ActionBase):
     def _finished(self, result: dict) -> dict:
         """The result without internal members, with masked options."""
         result = {name: value for name, value in result.items() if name not in ("relay", "digest")}
-        result["invocation"] = {"module_args": _options.masked(self.argument_spec, dict(self._task.args))}
+        result["invocation"] = {"module_args": _options.masked(self.argument_spec, self._given_options or {})}
         return result
 
 
