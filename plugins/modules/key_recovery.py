@@ -121,7 +121,6 @@ error_class:
 """
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
 
 ARGUMENT_SPEC = {
@@ -146,6 +145,9 @@ ARGUMENT_SPEC = {
 
 def main() -> None:
     """Run the flow."""
+    # Not at the top: the controller imports this file for its options, and would load the flow for nothing.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover
+
     run_module(ARGUMENT_SPEC, recover.run)
 
 

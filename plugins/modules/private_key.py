@@ -230,7 +230,6 @@ error_class:
 """
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import provision
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
 
 ARGUMENT_SPEC = {
@@ -262,6 +261,9 @@ ARGUMENT_SPEC = {
 
 def main() -> None:
     """Run the flow."""
+    # Not at the top: the controller imports this file for its options, and would load the flow for nothing.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import provision
+
     run_module(ARGUMENT_SPEC, provision.run)
 
 

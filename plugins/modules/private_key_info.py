@@ -280,7 +280,6 @@ error_class:
 """
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import inspect
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
 
 ARGUMENT_SPEC = {
@@ -310,6 +309,9 @@ ARGUMENT_SPEC = {
 
 def main() -> None:
     """Run the flow."""
+    # Not at the top: the controller imports this file for its options, and would load the flow for nothing.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import inspect
+
     run_module(ARGUMENT_SPEC, inspect.run)
 
 

@@ -138,7 +138,6 @@ error_class:
 """
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import approve
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
 
 ARGUMENT_SPEC = {
@@ -155,6 +154,9 @@ ARGUMENT_SPEC = {
 
 def main() -> None:
     """Run the flow."""
+    # Not at the top: the controller imports this file for its options, and would load the flow for nothing.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import approve
+
     run_module(ARGUMENT_SPEC, approve.run)
 
 

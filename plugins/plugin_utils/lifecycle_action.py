@@ -36,7 +36,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     require_libraries,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import digest_of
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
@@ -200,6 +199,9 @@ def _log_signing_key(options: dict) -> Any:
     path = options.get("log_signing_key")
     if not path:
         return None
+    # Not at the top: few vaults name a key, and every play would load what reads one.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+
     return read_private_key(path, options.get("log_signing_key_passphrase"), "vault.log_signing_key")
 
 
