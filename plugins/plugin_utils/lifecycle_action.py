@@ -100,6 +100,9 @@ class LifecycleAction(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict:
         """Run the task; see the module's docstring for what is seen to here."""
+        if self._given_options is None:
+            self._given_options = dict(self._task.args)
+            self._task.args = _options.masked(self.argument_spec, self._given_options)
         super().run(tmp, task_vars)
         vault: Any = None
         try:
