@@ -12,7 +12,6 @@ class ModuleDocFragment:
 options: {}
 requirements:
   - cryptography >= 38
-  - asn1crypto >= 1.5
 attributes:
   check_mode:
     description: Can run in C(check_mode) and predict what would change, also for keys that the same check run would
@@ -48,7 +47,6 @@ attributes:
 options: {}
 requirements:
   - cryptography >= 38
-  - asn1crypto >= 1.5
 attributes:
   check_mode:
     description: Changes nothing, so it runs in C(check_mode) as always.

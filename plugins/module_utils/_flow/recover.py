@@ -4,12 +4,16 @@
 
 """Put recovered keys back: on the owner's host, with the one-time key that was made there.
 
+Step ``recover``:
+
 1. A key that is at its place already is left alone; the rest is recovered.
 2. The request is the host's own copy, whose ID must be the one asked for; it must be within its time.
 3. For each key: m approvals of one group verify and its shares open the sealed key to exactly this key ID.
 4. All keys are opened before the first one is written; a file with another key is never overwritten.
-5. The key is written with its usage, and the receipt beside it.
-6. When every key of the request is back, the one-time key is removed; so are those of requests whose time is over.
+5. The receipts are written, then the keys with their usage: whatever a kill leaves, the next run goes on.
+
+Step ``close``, when the controller has written the event: what is back is noted in the open request. When all of it is,
+the one-time key is removed; so are those of requests whose time is over.
 """
 
 from __future__ import annotations
@@ -55,21 +59,28 @@ def run(task: HostTask) -> FlowResult:
     """See the module's docstring.
 
     Relay in: ``{"head": {"number", "digest"}, "keys": {key ID: {"records": [base64], "sealed": {digest: base64},
-    "approvals": {agent ID: [base64]}, "frozen": str | None}}}``.
+    "approvals": {agent ID: [base64]}, "frozen": str | None}}}``; out: ``{"unclosed": [key ID]}``, what is back and not
+    yet noted as such.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     wanted = [_wanted(item) for item in _unique(task.params["keys"])]
+    if task.step == "close":
+        _close(state_dir, task.params["request_id"], {item.key_id for item in wanted if item.present})
+        return FlowResult(False, [])
     missing = [item for item in wanted if not item.present]
-    if not missing:
-        return FlowResult(False, [_row(item, None) for item in wanted])
+    opened = _open_all(state_dir, task, missing) if missing else {}
+    if not task.check_mode:
+        _receipts.write_receipts(state_dir, [_receipt(one, task.relay["head"]) for one in opened.values()])  # 5
+        _write(missing, opened)
+    relay = {"unclosed": _unclosed(state_dir, task.params["request_id"], wanted)}
+    results = [_row(item, opened.get(item.key_id)) for item in wanted]
+    return FlowResult(bool(missing), results, diff=_diff(missing), relay=relay)
+
+
+def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted]) -> dict[str, quorum.Opened]:
     opened_request = open_requests.load(state_dir, task.params["request_id"])  # 2
     _require_answerable(opened_request, missing)
-    opened = {item.key_id: _open(item.key_id, opened_request, task.relay) for item in missing}  # 3, 4
-    if not task.check_mode:
-        _write(missing, opened)  # 5
-        _receipts.write_receipts(state_dir, [_receipt(opened[item.key_id], task.relay["head"]) for item in missing])
-        _close(state_dir, opened_request, {item.key_id for item in wanted})  # 6
-    return FlowResult(True, [_row(item, opened.get(item.key_id)) for item in wanted], diff=_diff(missing))
+    return {item.key_id: _open(item.key_id, opened_request, task.relay) for item in missing}  # 3, 4
 
 
 def _unique(items: list[dict]) -> list[dict]:
@@ -144,13 +155,22 @@ def _receipt(opened: quorum.Opened, head: dict) -> Receipt:
     return Receipt(recorded.key_id, recorded.usage, recorded.sealed_key, head["number"], head["digest"])
 
 
-def _close(state_dir: str, opened: open_requests.OpenRequest, back: set[str]) -> None:
-    recovered = set(opened.recovered) | back
-    if recovered >= set(opened.request.key_ids):
-        open_requests.remove(state_dir, opened.request_id)
-    else:
-        changed = {**opened.__dict__, "recovered": tuple(sorted(recovered))}
-        open_requests.save(state_dir, open_requests.OpenRequest(**changed))
+def _unclosed(state_dir: str, request_id: str, wanted: list[_Wanted]) -> list[str]:
+    if not open_requests.is_open(state_dir, request_id):
+        return []
+    opened = open_requests.load(state_dir, request_id)
+    return sorted({item.key_id for item in wanted} & set(opened.request.key_ids) - set(opened.recovered))
+
+
+def _close(state_dir: str, request_id: str, back: set[str]) -> None:
+    if open_requests.is_open(state_dir, request_id):
+        opened = open_requests.load(state_dir, request_id)
+        recovered = set(opened.recovered) | back
+        if recovered >= set(opened.request.key_ids):
+            open_requests.remove(state_dir, request_id)
+        else:
+            changed = {**opened.__dict__, "recovered": tuple(sorted(recovered))}
+            open_requests.save(state_dir, open_requests.OpenRequest(**changed))
     open_requests.remove_expired(state_dir, times.now())
 
 

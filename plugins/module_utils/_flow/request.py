@@ -47,11 +47,11 @@ def run(task: HostTask) -> FlowResult:
     wanted = _wanted(params, task.relay["host"], certificate)
     if task.check_mode:
         found = _find(state_dir, wanted)
-        return _result(found, changed=found is None)
+        return _result(found, found is None, state_dir)
     open_requests.remove_expired(state_dir, times.now())
     found = _find(state_dir, wanted)
     made = found or _make(state_dir, wanted, signing_key)
-    return _result(made, changed=found is None)
+    return _result(made, found is None, state_dir)
 
 
 def _wanted(params: dict, host: str, certificate: bytes) -> RecoveryRequest:
@@ -75,7 +75,8 @@ def _find(state_dir: str, wanted: RecoveryRequest) -> open_requests.OpenRequest 
         return (request.key_ids, request.key_owner, request.host, request.reason, request.requester_certificate)
 
     now = times.now()
-    for item in open_requests.load_all(state_dir):
+    found, dummy = open_requests.load_all(state_dir)
+    for item in found:
         if essence(item.request) == essence(wanted) and now < times.parse(item.request.expires):
             return item
     return None
@@ -105,9 +106,11 @@ def _certificate(text: str, signing_key: object) -> bytes:
     return certificate
 
 
-def _result(opened: open_requests.OpenRequest | None, changed: bool) -> FlowResult:
+def _result(opened: open_requests.OpenRequest | None, changed: bool, state_dir: str) -> FlowResult:
+    dummy, warnings = open_requests.load_all(state_dir)
     if opened is None:
-        return FlowResult(changed, [], extra={"request_id": None, "expires": None})
+        return FlowResult(changed, [], warnings=warnings, extra={"request_id": None, "expires": None})
     results = [{"key_id": key_id} for key_id in opened.request.key_ids]
     extra = {"request_id": opened.request_id, "expires": opened.request.expires}
-    return FlowResult(changed, results, relay={"envelope": canonical.encode(opened.envelope)}, extra=extra)
+    relay = {"envelope": canonical.encode(opened.envelope)}
+    return FlowResult(changed, results, relay=relay, warnings=warnings, extra=extra)

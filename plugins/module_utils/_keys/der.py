@@ -5,8 +5,8 @@
 """DER (X.690), as far as private keys and certificates need it: read strictly, write exactly.
 
 One-byte tags and definite, minimal lengths only; trailing bytes are refused; so one value has one encoding. It exists
-because asn1crypto 1.5 knows neither X25519, X448, scrypt nor PKCS#8 version 2, reads BER lazily, and takes longer to
-import than twenty keys take to read.
+because asn1crypto reads BER lazily, so that two encodings of one message both pass, and takes longer to import than
+twenty keys take to read (docs/adr/0003-own-strict-der.md).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, StateError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, KeyopsError, StateError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
@@ -77,11 +77,23 @@ def load(state_dir: str, request_id: str) -> OpenRequest:
         raise StateError(f"{path} is damaged ({error}): make a new request") from error
 
 
-def load_all(state_dir: str) -> list[OpenRequest]:
-    """All open requests of this host."""
+def is_open(state_dir: str, request_id: str) -> bool:
+    """Whether this host has an open request of this ID."""
+    return os.path.exists(os.path.join(_folder(state_dir), request_id + ".json"))
+
+
+def load_all(state_dir: str) -> tuple[list[OpenRequest], list[str]]:
+    """All open requests of this host that can be read, and one sentence for each file that cannot."""
     folder = _folder(state_dir)
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [load(state_dir, name[: -len(".json")]) for name in names if name.endswith(".json")]
+    found, problems = [], []
+    for name in names:
+        if name.endswith(".json"):
+            try:
+                found.append(load(state_dir, name[: -len(".json")]))
+            except KeyopsError as error:
+                problems.append(str(error))
+    return found, problems
 
 
 def remove(state_dir: str, request_id: str) -> None:
@@ -91,7 +103,8 @@ def remove(state_dir: str, request_id: str) -> None:
 
 def remove_expired(state_dir: str, now: datetime.datetime) -> list[str]:
     """Remove the one-time keys of requests whose time is over; return their IDs."""
-    expired = [item.request_id for item in load_all(state_dir) if now >= times.parse(item.request.expires)]
+    found, dummy = load_all(state_dir)
+    expired = [item.request_id for item in found if now >= times.parse(item.request.expires)]
     for request_id in expired:
         remove(state_dir, request_id)
     return expired

@@ -139,7 +139,8 @@ def _archive_chunk(task: ControllerTask, groups: tuple[RecoveryGroup, ...], chun
         public_key = canonical.decode(item.row["public_key"])
         challenges[item.key_id], expected[item.key_id] = possession.make_challenge(public_key, item.key_id)
     with journal.refusals_recorded(task, "archive", [item.key_id for item in chunk]):
-        reply = task.call("seal", {"challenges": challenges})  # 3
+        items = [task.params["keys"][item.index] for item in chunk]
+        reply = task.call("seal", {"challenges": challenges}, keys=items)  # 3
         sealed = {}
         for key_id, relayed in reply.relay["sealed"].items():
             possession.check_answer(expected[key_id], relayed["possession"])

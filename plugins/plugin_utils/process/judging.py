@@ -9,17 +9,34 @@ from __future__ import annotations
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import ArchiveRefusal
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 
 
 def judged(task: ControllerTask, rows: list[dict]) -> list[dict]:
-    """The rows, with the vault's refusals added to those of the host."""
-    ids = {row["key_id"] for row in rows if row["key_id"] and not row["refusal"]}
+    """The rows, with the vault's refusals added to the host's, and an alarm where the key is archived already."""
+    ids = {row["key_id"] for row in rows if row["key_id"]}
     registered = signing_register.registered(task.vault, ids)
     frozen = freezes.frozen(task.vault, ids)
-    return [{**row, "refusal": row["refusal"] or _vault_refusal(row["key_id"], registered, frozen)} for row in rows]
+    refused = [{**row, "refusal": row["refusal"] or _vault_refusal(row["key_id"], registered, frozen)} for row in rows]
+    archived = _archived(task, [row["key_id"] for row in refused if row["refusal"] and row["key_id"]])
+    return [_with_alarm(row) if row["refusal"] and row["key_id"] in archived else row for row in refused]
+
+
+def _archived(task: ControllerTask, key_ids: list[str]) -> set[str]:
+    walked = records.walk(task.vault, key_ids)
+    return {key_id for key_id, series in walked.items() if any(isinstance(one, Record) for one in series)}
+
+
+def _with_alarm(row: dict) -> dict:
+    """Evidence that an archived key signs has turned up. It may be forged, so it alarms and freezes nothing."""
+    advice = (
+        " ALARM: the vault already holds an archive of this key. Find out where the evidence comes from; if it is "
+        "genuine, revoke the key's certificates and make a new key: what it has signed proves nothing any more."
+    )
+    refusal = {**row["refusal"], "message": row["refusal"]["message"] + advice}
+    return {**row, "refusal": refusal, "alarm": True}
 
 
 def _vault_refusal(key_id: str | None, registered: frozenset[str], frozen: dict) -> dict | None:
@@ -32,10 +49,14 @@ def _vault_refusal(key_id: str | None, registered: frozenset[str], frozen: dict)
 
 
 def report(task: ControllerTask, refused: list[dict]) -> None:
-    """Write one event for all refusals of a task."""
-    if not task.check_mode:
-        keys = [(row["key_id"] or "", f"{row['refusal']['class']}: {row['key']}") for row in refused]
-        journal.write(task, "archive", "refused", keys)
+    """Write one event for all refusals of a task, and one for all alarms among them."""
+    if task.check_mode:
+        return
+    for outcome in ("refused", "alarm"):
+        rows = [row for row in refused if ("alarm" in row) == (outcome == "alarm")]
+        keys = [(row["key_id"] or "", f"{row['refusal']['class']}: {row['key']}") for row in rows]
+        if keys:
+            journal.write(task, "archive", outcome, keys)
 
 
 def refused_result(rows: list[dict], refused: list[dict]) -> dict:

@@ -9,6 +9,7 @@ reported. 2. For those, the vault must have the record whose digest the host's r
 once more. 3. Signing keys enter the signing register, on every run: a kill may have come between. Then the vault is
 looked at for an
    archive of the same key (both sides write first and look second); one that is there is frozen, with an alarm.
+4. One event for what was made, replaced, removed.
 """
 
 from __future__ import annotations
@@ -25,13 +26,26 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register 
 
 def provision(task: ControllerTask) -> dict:
     """The whole process; returns the task's result."""
+    if task.vault is None:
+        return dict(_on_host(task).raw)
+    with journal.refusals_recorded(task, "provision", []):
+        reply = _on_host(task)
+    if not task.check_mode:
+        _register(task, reply.results)  # 3
+        _record(task, reply.results)  # 4
+    return dict(reply.raw)
+
+
+def _on_host(task: ControllerTask) -> HostReply:
     reply = task.call(None)  # 1
     unconfirmed = (reply.relay or {}).get("unconfirmed", [])
-    if unconfirmed:
-        reply = _confirm(task, unconfirmed)  # 2
-    if task.vault is not None and not task.check_mode:
-        _register(task, reply.results)  # 3
-    return dict(reply.raw)
+    return _confirm(task, unconfirmed) if unconfirmed else reply  # 2
+
+
+def _record(task: ControllerTask, rows: list[dict]) -> None:
+    changed = [(row["key_id"] or "", f"{row['action']}: {row['key']}") for row in rows if row["changed"]]
+    if changed:
+        journal.write(task, "provision", "success", changed)
 
 
 def _confirm(task: ControllerTask, unconfirmed: list[dict]) -> HostReply:
@@ -41,22 +55,21 @@ def _confirm(task: ControllerTask, unconfirmed: list[dict]) -> HostReply:
             f"{', '.join(item['key'] for item in unconfirmed)}: a nonsigning key is removed or replaced only when its "
             "archive is confirmed; give vault:, or destroy_unarchived: true to lose it for good"
         )
-    with journal.refusals_recorded(task, "remove", key_ids):
-        walked = records.walk(task.vault, key_ids)
-        confirmed = {}
-        for item in unconfirmed:
-            digests = {found.sealed_key for found in records.intact(task.vault, walked[item["key_id"]])}
-            if item["sealed_key"] is None or item["sealed_key"] not in digests:
-                why = (
-                    "this host has no receipt of it" if item["sealed_key"] is None else "the vault has no such archive"
-                )
-                raise NotArchivedRefused(
-                    f"{item['key']}: the nonsigning key {item['key_id'][:16]}... is not archived ({why}), so it is "
-                    "neither removed nor replaced; archive it with key_archive, or give destroy_unarchived: true to "
-                    "lose it for good"
-                )
-            confirmed[item["key_id"]] = item["sealed_key"]
-        return task.call("confirmed", {"confirmed": confirmed})
+    walked = records.walk(task.vault, key_ids)
+    intact = records.intact(task.vault, (one for series in walked.values() for one in series))
+    archives = {(one.key_id, one.sealed_key) for one in intact}
+    for item in unconfirmed:
+        _require_archived(item, (item["key_id"], item["sealed_key"]) in archives)
+    return task.call("confirmed", {"confirmed": {item["key_id"]: item["sealed_key"] for item in unconfirmed}})
+
+
+def _require_archived(item: dict, archived: bool) -> None:
+    if not archived:
+        why = "this host has no receipt of it" if item["sealed_key"] is None else "the vault has no such archive"
+        raise NotArchivedRefused(
+            f"{item['key']}: the nonsigning key {item['key_id'][:16]}... is not archived ({why}), so it is neither "
+            "removed nor replaced; archive it with key_archive, or give destroy_unarchived: true to lose it for good"
+        )
 
 
 def _register(task: ControllerTask, rows: list[dict]) -> None:

@@ -72,14 +72,11 @@ def approve(task: ControllerTask, transport: str) -> dict:
     Args:
         transport: of the task's connection; only ``local`` is the agent's own machine.
     """
-    if transport != "local":
-        raise NotOnOwnMachine(
-            "recovery_approval runs on the agent's own machine only, with connection: local; it must not pass through "
-            f"another one (this task's connection is {transport!r})"
-        )
     request_id = check_digest(task.params["request_id"])
-    envelope = _read_request(task.vault, request_id)
-    key_ids = _requested(envelope)
+    with journal.refusals_recorded(task, "approve", []):
+        _require_own_machine(transport)
+        envelope = _read_request(task.vault, request_id)
+        key_ids = _requested(envelope)
     with journal.refusals_recorded(task, "approve", key_ids):
         head = event_log.head(task.vault)
         relay = {
@@ -96,6 +93,14 @@ def approve(task: ControllerTask, transport: str) -> dict:
     return dict(reply.raw)
 
 
+def _require_own_machine(transport: str) -> None:
+    if transport != "local":
+        raise NotOnOwnMachine(
+            "recovery_approval runs on the agent's own machine only, with connection: local; it must not pass through "
+            f"another one (this task's connection is {transport!r})"
+        )
+
+
 def recover(task: ControllerTask) -> dict:
     """Give recovered keys back to the owner's host."""
     request_id = check_digest(task.params["request_id"])
@@ -104,14 +109,17 @@ def recover(task: ControllerTask) -> dict:
         head = event_log.head(task.vault)
         keys = _about(task, request_id, key_ids, for_agent=None)
         reply = task.call("recover", {"head": {"number": head.number, "digest": head.digest}, "keys": keys})
-    if reply.changed and not task.check_mode:
-        back = [
-            (row["key_id"], f"group {row['group']}: {', '.join(row['agents'])}")
-            for row in reply.results
-            if row["changed"]
-        ]
+    unclosed = set(reply.relay["unclosed"])
+    if unclosed and not task.check_mode:
+        back = [(row["key_id"], _told(row)) for row in reply.results if row["key_id"] in unclosed]
         journal.write(task, "recover", "success", back, f"request {request_id}")
+        # The one-time key goes last: a kill before this leaves the request open, and the next run comes here again.
+        task.call("close")
     return dict(reply.raw)
+
+
+def _told(row: dict) -> str:
+    return f"group {row['group']}: {', '.join(row['agents'])}" if row["changed"] else "back since an earlier run"
 
 
 def _read_request(vault: Vault, request_id: str) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cryptography
 import pytest
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors, _receipts
@@ -23,6 +24,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import eli
 
 KT, KA = "key_transport", "key_agreement"
 KU_RSA, KU_EC = "keyUsage = critical, keyEncipherment, dataEncipherment", "keyUsage = critical, keyAgreement"
+
+
+#: An ML-DSA key is refused by its type where the library knows it, and as unreadable where it does not: both before
+#: anything of it is looked at.
+ML_DSA_REFUSAL = "SigningOnlyTypeRefused" if int(cryptography.__version__.split(".")[0]) >= 47 else "KeyUnreadable"
 
 
 @dataclass(frozen=True)
@@ -249,7 +255,7 @@ REFUSED = [
     Row("ed448", "SigningOnlyTypeRefused", key_of("ed448", KA, accept=True)),
     Row("dsa", "SigningOnlyTypeRefused", lambda workshop: Given(workshop.dsa_key(), KT, accept=True)),
     Row("rsassa-pss", "SigningOnlyTypeRefused", key_of("rsassa-pss", KT, accept=True)),
-    Row("ml-dsa-65", "SigningOnlyTypeRefused", lambda workshop: Given(workshop.ml_dsa_key(), KT, accept=True)),
+    Row("ml-dsa-65", ML_DSA_REFUSAL, lambda workshop: Given(workshop.ml_dsa_key(), KT, accept=True)),
     Row("ed25519, nothing declared", "SigningOnlyTypeRefused", key_of("ed25519")),
     Row("ed25519, OpenSSH format", "SigningOnlyTypeRefused", openssh("ed25519", KA)),
     # 2. OpenSSH's own format

@@ -83,7 +83,38 @@ def test_events_are_signed_where_a_key_is_configured(scene: story.Scene) -> None
     der = story.openssl("x509", "-in", certificate, "-outform", "DER")
     with open_vault({"path": str(scene.vault_path)}, True) as vault:
         report = event_log.verify(vault, (), [der])
-        assert [bool(event.signed_by) for event in report.events] == [True]
+        assert [bool(event.signed_by) for event in report.events] == [True, True]
         assert not report.problems
         other = story.openssl("x509", "-in", scene.agents[0].folder / "signing.pem", "-outform", "DER")
-        assert [problem.kind for problem in event_log.verify(vault, (), [other]).problems] == ["signature"]
+        assert {problem.kind for problem in event_log.verify(vault, (), [other]).problems} == {"signature"}
+
+
+def test_a_certificate_that_turns_up_later_raises_an_alarm(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host)
+    scene.archive(host)
+    options = ("-subj", "/CN=later", "-days", "9", "-addext", "keyUsage=critical,digitalSignature")
+    story.openssl("req", "-x509", "-new", "-key", host.folder / "mail.key", "-out", host.folder / "later.pem", *options)
+    result = scene.archive(host)
+    assert result["failed"]
+    assert result["error_class"] == "SigningCertificateRefused"
+    assert "ALARM" in result["msg"]
+    with open_vault({"path": str(scene.vault_path)}, False) as vault:
+        assert event_log.verify(vault).events[-1].outcome == "alarm"
+
+
+def test_cost_of_many_keys_is_one_look_and_one_seal_per_chunk(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    keys = [
+        {"key": str(host.folder / f"{number}.key"), "usage": "key_agreement", "algorithm": "ec-p256"}
+        for number in range(70)
+    ]
+    host.run("private_key", keys=keys)
+    host.calls.clear()
+    common = {"key_owner": "mail1", "recovery_groups": scene.groups()}
+    found = host.run("key_archive", keys=[{"key": key["key"]} for key in keys], **common)
+    assert all(row["changed"] for row in found["results"])
+    assert host.calls == ["facts", "seal", "receipt", "seal", "receipt"]
+    host.calls.clear()
+    assert not host.run("key_archive", keys=[{"key": key["key"]} for key in keys], **common)["changed"]
+    assert host.calls == ["facts"]

@@ -79,7 +79,8 @@ def test_a_lost_key_comes_back(scene: story.Scene, usage: str, algorithm: str) -
     assert not scene.archive(host)["changed"], "the recovered key counts as archived"
     with open_vault({"path": str(scene.vault_path)}, False) as vault:
         report = event_log.verify(vault)
-    assert [event.action for event in report.events] == ["archive", "request", "approve", "approve", "recover"]
+    actions = [event.action for event in report.events]
+    assert actions == ["provision", "archive", "request", "approve", "approve", "recover"]
     assert not report.problems
 
 
@@ -206,3 +207,45 @@ def test_the_requester_does_not_approve(scene: story.Scene) -> None:
     request_id = scene.ask(host, [key_id], **own)
     with pytest.raises(RequesterApproves):
         agent.approve(scene.vault_path, request_id, "mail1")
+
+
+def test_a_recovery_that_was_killed_before_its_event_is_finished_by_the_next_run(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    lose(host)
+    request_id = scene.ask(host, [key_id])
+    for agent in scene.agents[:2]:
+        agent.approve(scene.vault_path, request_id, "mail1")
+
+    def kill(step: str | None, results: list, relay: object) -> tuple:
+        raise KeyboardInterrupt
+
+    host.on_reply = kill
+    with pytest.raises(KeyboardInterrupt):
+        scene.recover(host, request_id, key_id)
+    host.on_reply = None
+    one_time_key = host.folder / "state" / "requests" / f"{request_id}.json"
+    assert (host.folder / "mail.key").exists()
+    assert one_time_key.exists()
+    assert not scene.recover(host, request_id, key_id)["changed"]
+    assert not one_time_key.exists()
+    with open_vault({"path": str(scene.vault_path)}, False) as vault:
+        assert [event.action for event in event_log.verify(vault).events][-1] == "recover"
+    assert not scene.archive(host)["changed"], "the receipt is there as well"
+
+
+def test_a_damaged_open_request_stands_in_nobodys_way(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    first = scene.ask(host, [key_id])
+    (host.folder / "state" / "requests" / f"{first}.json").write_text("damaged")
+    second = scene.ask(host, [key_id])
+    assert second != first
+    for agent in scene.agents[:2]:
+        agent.approve(scene.vault_path, second, "mail1")
+    (host.folder / "mail.key").unlink()
+    assert scene.recover(host, second, key_id)["changed"]
+    with pytest.raises(StateError, match="damaged"):
+        scene.recover(host, first, key_id, "elsewhere.key")
