@@ -155,7 +155,7 @@ events:
       description: One of V(success), V(refused), V(failed) and V(alarm).
       type: str
       returned: success
-    keys:
+    on_keys:
       description: >-
         The keys, each with C(key_id), which is empty where a key was refused before it could be read, and
         C(detail).
