@@ -65,17 +65,23 @@ class Fleet:
                 continue
         return found
 
-    def haystacks(self, host: str) -> Iterator[Haystack]:
-        """All that the host wrote: the overlay's upper layer, its file systems in memory, and what its sshd said."""
+    def run(self, host: str, command: list[str], stdin: bytes = b"") -> None:
+        """Run something in the host as its root, past Ansible and SSH."""
+        inside = ["nsenter", "-t", str(self.pid(host)), "-m", "-n", "-p", "-r"]
+        subprocess.run([*inside, *command], input=stdin, check=True, timeout=30)
+
+    def haystacks(self, host: str, since: float) -> Iterator[Haystack]:
+        """All that the host wrote since then: the overlay's upper layer, file systems in memory, what its sshd said."""
         home = self.folder / "hosts" / host
-        yield from self._packed(host, str(home / "layer" / "upper"), "")
+        yield from self._packed(host, str(home / "layer" / "upper"), "", since)
         for folder in ("dev/shm", "run"):
-            yield from self._packed(host, f"{home}/merged/{folder}", f"/{folder}")
+            yield from self._packed(host, f"{home}/merged/{folder}", f"/{folder}", since)
         yield Haystack(f"{host} sshd's log", (home / "log").read_bytes())
 
-    def _packed(self, host: str, folder: str, shown: str) -> Iterator[Haystack]:
+    def _packed(self, host: str, folder: str, shown: str, since: float) -> Iterator[Haystack]:
         # Through the host's mount namespace: the layer may be a file system that only it has.
-        command = ["nsenter", "-m", "-t", str(self._outer(host)), "tar", "-c", "-C", folder, "."]
+        command = ["nsenter", "-m", "-t", str(self._outer(host))]
+        command += ["tar", "-c", f"--newer=@{since}", "--warning=none", "-C", folder, "."]
         packed = subprocess.run(command, capture_output=True, check=True).stdout
         names = []
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:

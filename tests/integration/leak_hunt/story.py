@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The story whose every trace is searched: enrol, provision, archive, refuse, lose, ask, approve, recover, retire, be killed."""
+"""The story whose every trace is searched: from enrolling agents to recovered, retired and killed keys."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from collections import defaultdict
 from Cryptodome.Protocol.SecretSharing import Shamir
 from leak_hunt import key_numbers
 from leak_hunt.needles import Secret
+from leak_hunt.short_secrets import LENGTHS
 from leak_hunt.world import AGENTS, World
 
 #: Keys of the hosts: name, usage, algorithm, whether it has a passphrase, whether that is a nasty one.
@@ -35,9 +36,11 @@ KEYS = {
         ("renewed", "key_transport", "rsa-2048", True, False),
     ],
     "host2": [
-        ("signature", "signature", "ed448", True, True),
+        ("signature", "signature", "ec-p384", True, True),
+        ("login", "authentication", "ed448", True, False),
         ("encryption", "key_transport", "rsa-3072", True, False),
-        ("x448", "key_agreement", "x448", False, False),
+        ("x448", "key_agreement", "x448", True, False),
+        *((name, "key_agreement", "ec-p256", False, False) for name in LENGTHS),
     ],
 }
 _REQUESTED = ("authority", "login", "signature", "encryption", "agreement")
@@ -104,7 +107,8 @@ def look_at_keys(world: World) -> None:
 def play(world: World) -> None:
     """The story up to its good end; raises where it goes wrong."""
     prepare(world)
-    world.play("enrol")
+    world.play("enrol", debug=True)
+    world.prepared = time.time()
     look_at_keys(world)
     world.play("keyops.lifecycle.provision", "--check", "--diff")
     world.play("keyops.lifecycle.provision", "--diff", debug=True)
@@ -129,7 +133,7 @@ def play(world: World) -> None:
 def certify(world: World, host: str) -> None:
     """A certificate for the host's requester, made by openssl behind Ansible's back."""
     folder = world.fleet.root(host) / "etc/keyops"
-    text = _passphrase(world, f"{host} signature").encode()
+    text = passphrase_of(world, f"{host} signature").encode()
     command = ["openssl", "req", "-x509", "-key", folder / "signature.key", "-passin", "stdin", "-subj", f"/CN={host}"]
     done = subprocess.run(command, input=text + b"\n", capture_output=True, check=True)
     (folder / "signature.pem").write_bytes(done.stdout)
@@ -158,7 +162,7 @@ def approve_options(world: World, agent: str, request_id: str, owner: str) -> st
         "keyops_request_id": request_id,
         "keyops_expected_owner": owner,
         "keyops_agent": agent,
-        "keyops_agent_passphrase": _passphrase(world, agent),
+        "keyops_agent_passphrase": passphrase_of(world, agent),
         "keyops_agent_encryption_key": str(folder / "encryption.key"),
         "keyops_agent_signing_key": str(folder / "signing.key"),
         "keyops_vault": {"path": str(world.vault)},
@@ -187,15 +191,15 @@ def add_shares(world: World) -> None:
 
 def _agent_id(world: World, agent: str) -> str:
     key = (world.base / "agents" / agent / "encryption.key").read_bytes()
-    return key_numbers.key_id(key_numbers.load(key, _passphrase(world, agent)))
+    return key_numbers.key_id(key_numbers.load(key, passphrase_of(world, agent)))
 
 
-def _passphrase(world: World, name: str) -> str:
+def passphrase_of(world: World, name: str) -> str:
     return next(item.value.decode() for item in world.secrets if item.name == f"{name}: passphrase")
 
 
 def _open_share(world: World, agent: str, content: bytes) -> bytes:
-    text = _passphrase(world, agent)
+    text = passphrase_of(world, agent)
     key = world.base / "agents" / agent / "encryption.key"
     share = world.base / "search" / "share.der"
     share.write_bytes(content)
@@ -211,16 +215,16 @@ def _open_share(world: World, agent: str, content: bytes) -> bytes:
         "-inkey",
         key,
         "-passin",
-        "env:OPENS",
+        "stdin",
     ]
-    return subprocess.run(command, env={**os.environ, "OPENS": text}, capture_output=True, check=True).stdout
+    return subprocess.run(command, input=text.encode() + b"\n", capture_output=True, check=True).stdout
 
 
 def be_killed(world: World) -> None:
     """Two runs that are killed while the module works: the controller's process, and the module's own."""
     for victim in ("controller", "module"):
         file = world.base / f"{victim}.yml"
-        texts = [world.new_passphrase(f"host2 {victim}{number}", file, nasty=True) for number in range(6)]
+        texts = [world.new_passphrase(f"host2 {victim}{number}", file, nasty=True) for number in range(2)]
         keys = [
             {
                 "key": f"/etc/keyops/{victim}{number}.key",

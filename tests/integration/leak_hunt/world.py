@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The world of the hunt: a controller with folders of its own, its inventory, and ansible-playbook as talkative as it can be."""
+"""The world of the hunt: a controller with folders of its own, and ansible-playbook as talkative as it can be."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class World:
     #: Places (as the haystacks name them) where a secret belongs, by the begin of its name.
     belongs: dict[str, set[str]] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
+    #: Of the story, and of the part of it in which hosts get secrets: what apt installs before is not searched.
     begin: float = field(default_factory=time.time)
+    prepared: float = 0.0
 
     def __post_init__(self) -> None:
         shutil.rmtree(self.base, ignore_errors=True)
@@ -87,7 +89,7 @@ class World:
     def command(self, *arguments: object) -> list[str]:
         """ansible-playbook as it is called here; a play's name without dots is one of this folder's."""
         playbook, *rest = map(str, arguments)
-        if "." not in playbook:
+        if "." not in playbook and "/" not in playbook:
             playbook = str(HERE / "plays" / f"{playbook}.yml")
         inventories = ["-i", str(self.base / "inventory" / "hosts.yml"), "-i", str(self.fleet.inventory)]
         return [
@@ -103,7 +105,7 @@ class World:
 
     def start(self, *arguments: object, pipelining: bool = False, debug: bool = False) -> subprocess.Popen:
         """Start ansible-playbook in a process group of its own; its output goes to a file of ``out``."""
-        name = f"{len(self.runs) + 1:02}-{str(arguments[0]).rsplit('.', 1)[-1]}"
+        name = f"{len(self.runs) + 1:02}-{Path(str(arguments[0])).name}"
         self.runs.append(name)
         self._write_configuration(pipelining)
         environment = {
@@ -115,8 +117,12 @@ class World:
         with (self.base / "out" / name).open("wb") as output:  # a file: ssh's ControlPersist keeps a pipe open
             return subprocess.Popen(
                 self.command(*arguments),
-                cwd=self.base / "cwd", env=environment, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                cwd=self.base / "cwd",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     def play(self, *arguments: object, pipelining: bool = False, debug: bool = False, succeeds: bool = True) -> str:
