@@ -74,6 +74,8 @@ class FlowResult:
 class _Module(AnsibleModule):
     """An Ansible module that logs its invocation as it returns it: without secrets."""
 
+    params: dict
+
     def _log_invocation(self) -> None:
         self.no_log_values.clear()
         params, self.params = self.params, _invocation(self.argument_spec, self.params)
