@@ -11,6 +11,7 @@ import secrets
 from collections import defaultdict
 from typing import Any
 
+from leak_hunt import key_numbers
 from leak_hunt.world import World, passphrase
 
 _PEM = "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n"
@@ -20,10 +21,11 @@ def _key(**options: object) -> dict:
     return {"key": "/etc/keyops/none.key", "usage": "signature", "algorithm": "ec-p256", **options}
 
 
-def _cases(secret: dict[str, Any]) -> dict[str, tuple[str, dict]]:
+def _cases(secret: dict[str, Any], key_id: str) -> dict[str, tuple[str, dict]]:
     """Name to module and options; ``secret`` gives each its own."""
     requester = {"signing_key": "/etc/keyops/login.key", "signing_certificate": "/etc/keyops/signature.pem"}
-    request = {"keys": [{"key_id": "0" * 64}], "key_owner": "host2", "reason": "none", **requester}
+    request = {"keys": [{"key_id": key_id}], "key_owner": "host2", "reason": "none", **requester}
+    wrong = {"key": "/etc/keyops/x448.key", "usage": "key_agreement", "algorithm": "x448"}
     agent = {"request_id": "0" * 64, "expected_owner": "x", "agent": "x", "encryption_key": "/x", "signing_key": "/x"}
     return {
         "a dictionary": ("private_key", {"keys": [_key(passphrase={"a": secret["a dictionary"]})]}),
@@ -41,10 +43,7 @@ def _cases(secret: dict[str, Any]) -> dict[str, tuple[str, dict]]:
             "recovery_request",
             {**request, "signing_certificate": _PEM.format(secret["key as certificate"])},
         ),
-        "wrong one": (
-            "private_key_info",
-            {"keys": [{"key": "/etc/keyops/x448.key", "passphrase": secret["wrong one"]}]},
-        ),
+        "wrong one": ("private_key", {"keys": [{**wrong, "passphrase": secret["wrong one"]}]}),
         "wrong requester": ("recovery_request", {**request, "signing_key_passphrase": secret["wrong requester"]}),
         "no folder": ("private_key", {"keys": [_key(key="/none/a.key", passphrase=secret["no folder"])]}),
         "not my machine": ("recovery_approval", {**agent, "signing_key_passphrase": secret["not my machine"]}),
@@ -55,13 +54,15 @@ def _cases(secret: dict[str, Any]) -> dict[str, tuple[str, dict]]:
 def play(world: World) -> list[str]:
     """Run them all; returns their names, which the tasks have."""
     file = world.base / "bad.yml"
-    names = list(_cases(defaultdict(str)))
+    names = list(_cases(defaultdict(str), ""))
     chosen: dict[str, Any] = {name: passphrase() for name in names}
     chosen["a number"] = secrets.randbelow(10**12) + 10**12
     for name, value in chosen.items():
         world.add_passphrase(f"bad input, {name}", str(value), file)
+    archived = (world.fleet.root("host2") / "etc/keyops/short4.key").read_bytes()
+    key_id = key_numbers.key_id(key_numbers.load(archived, None))
     tasks, variables = [], {}
-    for number, (name, (module, options)) in enumerate(_cases(chosen).items()):
+    for number, (name, (module, options)) in enumerate(_cases(chosen, key_id).items()):
         variables[f"bad_{number}"] = options
         values = {option: f"{{{{ bad_{number}['{option}'] }}}}" for option in options}
         if module in ("private_key", "recovery_request", "recovery_approval"):
