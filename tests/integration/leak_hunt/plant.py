@@ -68,7 +68,7 @@ class Planted:
             (base / name / "planted").write_bytes(_pem(self.add(f"controller/{name}/planted")))
         for name in ("ansible.log", "dump"):
             with (base / name).open("a") as file:
-                file.write(f"{int.from_bytes(self.add(f'controller/{name}'), 'big')}\n")
+                file.write(f'["{int.from_bytes(self.add(f"controller/{name}"), "big")}"]\n')
         with sqlite3.connect(self.world.vault) as vault:
             vault.execute("create table planted (content blob)")
             vault.execute("insert into planted values (?)", (self.add(f"controller/{self.world.marker}/vault.db"),))
