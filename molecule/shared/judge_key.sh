@@ -54,7 +54,7 @@ fi
 if [ -z "$passphrase" ] && [[ "$algorithm" =~ ^(rsa|ec)- ]]; then
     # shellcheck disable=SC2002
     must_be "OpenSSH's public key" \
-        "$(cat "$path" | ssh-keygen -y -f /dev/stdin | ssh-keygen -e -m PKCS8 -f /dev/stdin)" "$(pkey -pubout)"
+        "$(cat "$path" | ssh-keygen -y -f /proc/self/fd/0 | ssh-keygen -e -m PKCS8 -f /proc/self/fd/0)" "$(pkey -pubout)"
 fi
 
 printf '%s\n' "$(pkey -pubout -outform DER | sha256sum | cut -d ' ' -f 1)"
