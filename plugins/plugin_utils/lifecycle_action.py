@@ -89,8 +89,8 @@ class LifecycleAction(ActionBase):
     _supports_async = False
     #: Options of the module as the user sees them (``vault`` among them where it has one).
     argument_spec: ClassVar[dict] = {}
-    #: The options as they were given. The task has a masked copy, and keeps it when it is tried again (``until``).
-    _given_options: dict | None = None
+    #: The options as they were given; the task has a masked copy.
+    _given_options: dict
     #: Without a vault the module cannot do its job.
     vault_required = False
 
@@ -100,9 +100,7 @@ class LifecycleAction(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict:
         """Run the task; see the module's docstring for what is seen to here."""
-        if self._given_options is None:
-            self._given_options = dict(self._task.args)
-            self._task.args = _options.masked(self.argument_spec, self._given_options)
+        self._given_options = self._taken_options()
         super().run(tmp, task_vars)
         vault: Any = None
         try:
@@ -120,6 +118,18 @@ class LifecycleAction(ActionBase):
         finally:
             if vault is not None:
                 vault.close()
+
+    def _taken_options(self) -> dict:
+        """The options, of which the task keeps only a masked copy."""
+        # A task that is tried again (``until``) has a new action each time, so the task itself remembers them. Nothing
+        # but its fields leaves this process.
+        masked, given = getattr(self._task, "_keyops_options", (None, {}))
+        if masked is None or masked != self._task.args:
+            given = dict(self._task.args)
+            masked = _options.masked(self.argument_spec, given)
+            self._task.args = masked
+            self._task._keyops_options = (masked, given)
+        return given
 
     def _controller_task(self, params: dict, vault: Any, signing_key: Any, task_vars: dict) -> ControllerTask:
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "localhost")
@@ -168,7 +178,7 @@ class LifecycleAction(ActionBase):
         return module_style == "new"
 
     def _validated(self) -> dict:
-        spec, given = self.argument_spec, self._given_options or {}
+        spec, given = self.argument_spec, self._given_options
         shown = ArgumentSpecValidator(spec).validate(_options.masked(spec, given))
         if shown.error_messages:
             unsupported = (
@@ -193,7 +203,7 @@ class LifecycleAction(ActionBase):
     def _finished(self, result: dict) -> dict:
         """The result without internal members, with masked options."""
         result = {name: value for name, value in result.items() if name not in ("relay", "digest")}
-        result["invocation"] = {"module_args": _options.masked(self.argument_spec, self._given_options or {})}
+        result["invocation"] = {"module_args": _options.masked(self.argument_spec, self._given_options)}
         return result
 
 
