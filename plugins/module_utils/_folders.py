@@ -139,6 +139,8 @@ def _trusted_link(name: str, folder: int, status: os.stat_result, count: int, pa
 def check_writable(path: str) -> None:
     """Raise FileError unless files can be created in the folder."""
     with opened(path, to_write=True) as folder:
+        if os.fstatvfs(folder).f_flag & os.ST_RDONLY:
+            raise FileError(f"{path}: the file system is read-only; use another folder")
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=os.access in os.supports_effective_ids):
             raise FileError(f"{path}: this user may not write to this folder; use become, or another folder")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
     approve,
     archive,
@@ -85,8 +85,10 @@ class Machine:
         described, flow, process = _MODULES[module]
         if "state_dir" in described.ARGUMENT_SPEC:
             options.setdefault("state_dir", str(self.folder / "state"))
-        validated = ArgumentSpecValidator(described.ARGUMENT_SPEC).validate(options)
-        assert not validated.error_messages, validated.error_messages
+        vault_options = options.pop("vault", {"backend": "sqlite", "path": str(self.vault_path)})
+        validated = ArgumentSpecValidator(described.ARGUMENT_SPEC).validate({"vault": vault_options, **options})
+        if validated.error_messages:
+            raise OptionError("; ".join(validated.error_messages))
         params = validated.validated_parameters
 
         def call(step: str | None, relay: object = None, **changed: object) -> HostReply:
@@ -107,7 +109,7 @@ class Machine:
             return HostReply(outcome.changed, results, back, raw)
 
         signing_key = read_private_key(self.log_signing_key, None, "log") if self.log_signing_key else None
-        vault = open_vault({"backend": "sqlite", "path": str(self.vault_path)}, check_mode)
+        vault = open_vault(params["vault"], check_mode)
         try:
             task = ControllerTask(params, vault, check_mode, self.name, "tester@controller", call, signing_key)
             return process(task) if process else recovering.approve(task, transport)

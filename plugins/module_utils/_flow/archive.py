@@ -13,9 +13,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ArchiveRefusal,
     KeyNotFound,
@@ -23,9 +24,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     StateError,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import load_sound, read_facts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession, reference
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Evidence, KeyFacts, Receipt, SealedKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
@@ -81,6 +81,8 @@ def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:
     if len(set(known)) != len(known):
         raise OptionError("keys: two items are the same key")
     subjects = [_subject(item, facts) for item, facts in zip(task.params["keys"], read) if facts]
+    for option in ("search", "authorized_keys"):
+        _check_absolute(option, task.params[option])
     places = SshPlaces(extra=tuple(task.params["authorized_keys"]))
     gathered = evidences.gather(subjects, _state_dir(task), task.params["search"], places)
     found = {one.facts.key_id: (one, receipt) for one, receipt in zip(gathered.evidence, gathered.receipts)}
@@ -91,11 +93,18 @@ def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:
     return examined, [f"not looked at for evidence: {text}" for text in gathered.not_looked_at]
 
 
+def _check_absolute(option: str, paths: list[str]) -> None:
+    """Raise OptionError for a path that means something else wherever the module happens to run."""
+    for path in paths:
+        if not os.path.isabs(path):
+            raise OptionError(f"{option}: {path!r} is not an absolute path; begin it with /")
+
+
 def _read(item: dict, check_mode: bool) -> KeyFacts | None:
     path = reference.parse(item["key"]).path
-    existing = _files.read_existing(path, KEY_FILE_LIMIT)
-    if existing is not None:
-        return key_file.facts_of(existing.content, item["passphrase"])
+    facts = read_facts(path, item["passphrase"])
+    if facts is not None:
+        return facts
     if check_mode:
         return None  # the same check run would have made it
     raise KeyNotFound(f"{item['key']}: there is no key; make it with private_key first")
@@ -152,8 +161,7 @@ def _seal(task: HostTask) -> FlowResult:
     for key_id, one in wanted.items():
         if one.refusal:  # judged again, because the evidence may have changed since the first step
             raise one.refusal
-        key = key_file.load(_files.read_file(reference.parse(one.item["key"]).path), one.item["passphrase"])
-        private_key = key_file.check_fully(key)
+        key, private_key = load_sound(reference.parse(one.item["key"]).path, one.item["passphrase"])
         if key.facts.key_id != key_id:
             raise StateError(f"{one.item['key']} was replaced while it was being archived: run again")
         answer = possession.answer_challenge(private_key, key_id, challenges[key_id])

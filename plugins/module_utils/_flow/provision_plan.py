@@ -24,13 +24,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyopsError,
     OptionError,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import check_new_passphrase, read_mode
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm as algorithms
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, usage_attribute
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 
-#: Nobody but owner and group ever gets at a key.
-_WIDEST_MODE = 0o660
 #: No private key file is larger: RSA-16384 in PEM has 13 kB.
 _LIMIT = 256 * 1024
 
@@ -116,29 +115,15 @@ def _read_wish(item: dict) -> Wish:
             if item[name] is None:
                 raise OptionError(f"{name}: is missing; a key with state: present needs it")
         algorithms.check_pair(item["algorithm"], item["usage"])
-    if item["passphrase"] == "":
-        raise OptionError("passphrase: is empty; give one, or leave the option out")
+    check_new_passphrase(item["passphrase"])
     same = ("key", "state", "regenerate", "passphrase", "owner", "group", "destroy_unarchived")
     return Wish(
         path=path,
         usage=item["usage"] or "",
         algorithm=item["algorithm"] or "",
-        mode=_read_mode(item["mode"]),
+        mode=read_mode(item["mode"]),
         **{name: item[name] for name in same},
     )
-
-
-def _read_mode(text: str) -> int:
-    try:
-        mode = int(text, 8)
-    except ValueError as error:
-        raise OptionError("mode: is not octal; write it in quotes, like '0600'") from error
-    if mode & ~_WIDEST_MODE or not mode & 0o400:
-        raise OptionError(
-            "mode: a key's owner may read it, and nobody but its owner and group; "
-            "write the mode in quotes, like '0600' or '0640'"
-        )
-    return mode
 
 
 def survey(wish: Wish, state_dir: str) -> Found | None:

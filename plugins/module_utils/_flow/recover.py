@@ -27,11 +27,16 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyExists,
     OptionError,
     RequestMismatch,
+    StateError,
     note_missing_library,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import (
+    check_new_passphrase,
+    read_facts,
+    read_mode,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record, times
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Receipt
@@ -91,15 +96,16 @@ def _unique(items: list[dict]) -> list[dict]:
 
 
 def _wanted(item: dict) -> _Wanted:
-    key_id = check_digest(item["key_id"])
+    key_id = check_id(item["key_id"], "key_id")
     path = reference.parse(item["key"]).path
-    existing = _files.read_existing(path, KEY_FILE_LIMIT)
-    if existing is None:
+    check_new_passphrase(item["passphrase"])
+    read_mode(item["mode"])
+    there = read_facts(path, item["passphrase"])
+    if there is None:
         _files.check_target(path, item["owner"], item["group"])
         return _Wanted(key_id, path, item)
-    there = key_file.facts_of(existing.content, item["passphrase"]).key_id
-    if there != key_id:
-        raise KeyExists(f"{path} holds another key ({there[:16]}...), which is not overwritten: name another place")
+    if there.key_id != key_id:
+        raise KeyExists(f"{path} holds another key ({there.key_id[:16]}...), which stays: name another place")
     return _Wanted(key_id, path, item, present=True)
 
 
@@ -112,18 +118,26 @@ def _require_answerable(opened: open_requests.OpenRequest, missing: list[_Wanted
 
 def _open(key_id: str, opened: open_requests.OpenRequest, relay: dict) -> quorum.Opened:
     given = relay["keys"][key_id]
+    one_time_key = _one_time_key(opened)
     if given["frozen"]:
         raise FrozenRefused(f"key {key_id[:16]}... is frozen: {given['frozen']}")
     case = quorum.Case(
         request_id=opened.request_id,
         request=opened.request,
         key_id=key_id,
-        one_time_key=serialization.load_der_private_key(opened.one_time_key, None),
+        one_time_key=one_time_key,
         records=tuple(_records(given["records"], key_id)),
         sealed_keys={name: canonical.decode(text) for name, text in given["sealed"].items()},
         approvals={agent: [canonical.decode(text) for text in texts] for agent, texts in given["approvals"].items()},
     )
     return quorum.open_with_quorum(case)
+
+
+def _one_time_key(opened: open_requests.OpenRequest) -> object:
+    try:
+        return serialization.load_der_private_key(opened.one_time_key, None)
+    except (ValueError, TypeError) as error:
+        raise StateError(f"the one-time key of request {opened.request_id} is damaged: make a new request") from error
 
 
 def _records(texts: list[str], key_id: str) -> list[record.Record]:
@@ -143,8 +157,7 @@ def _write(missing: list[_Wanted], opened: dict[str, quorum.Opened]) -> None:
         options = item.options
         key = key_file.with_usage(opened[item.key_id].key, opened[item.key_id].record.usage)
         content = key_file.serialize(key, options["passphrase"])
-        mode = int(options["mode"], 8)
-        files.append(_files.NewFile(item.path, content, mode, options["owner"], options["group"]))
+        files.append(_files.NewFile(item.path, content, read_mode(options["mode"]), options["owner"], options["group"]))
     for item, created in zip(missing, _files.write_new(files)):
         if not created:  # somebody else wrote it since step 1; create-only, so it is whole and untouched
             raise KeyExists(f"{item.path} was written by another process meanwhile: run again")

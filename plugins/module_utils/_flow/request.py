@@ -20,7 +20,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import (
     key_id_of_certificate,
     key_id_of_private_key,
@@ -29,7 +29,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Rec
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import open_requests
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import certificate_from_pem
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.certificates import (
+    certificate_from_pem,
+    check_signs,
+)
 
 try:
     from cryptography.hazmat.primitives import serialization
@@ -55,7 +58,9 @@ def run(task: HostTask) -> FlowResult:
 
 
 def _wanted(params: dict, host: str, certificate: bytes) -> RecoveryRequest:
-    key_ids = tuple(sorted({check_digest(item["key_id"]) for item in params["keys"]}))
+    key_ids = tuple(sorted({check_id(item["key_id"], "key_id") for item in params["keys"]}))
+    if not params["reason"].strip():
+        raise OptionError("reason: is empty; say why, because the agents decide by it")
     now = times.now()
     return RecoveryRequest(
         nonce="",
@@ -103,6 +108,7 @@ def _certificate(text: str, signing_key: object) -> bytes:
     certificate = certificate_from_pem(pem, "signing_certificate", times.now())
     if key_id_of_certificate(certificate) != key_id_of_private_key(signing_key):
         raise OptionError("signing_certificate: it belongs to another key than signing_key")
+    check_signs(certificate, "signing_certificate")
     return certificate
 
 

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 
 VERSION = "keyops-record/1"
@@ -121,6 +121,13 @@ def check_digest(value: object, digits: int = 64) -> str:
     """Return ``value`` if it is lower-case hex of that length, or raise FormatError."""
     if not isinstance(value, str) or not re.fullmatch(f"[0-9a-f]{{{digits}}}", value):
         raise FormatError(f"a value is not {digits} lower-case hexadecimal digits")
+    return value
+
+
+def check_id(value: str, option: str) -> str:
+    """Return a key ID or request ID that was given in an option, or raise OptionError with the option's name."""
+    if not re.fullmatch("[0-9a-f]{64}", value):
+        raise OptionError(f"{option}: {value[:80]!r} is no ID; an ID has 64 lower-case hexadecimal digits")
     return value
 
 

@@ -187,7 +187,7 @@ def _find_der(data: bytes) -> _Found:
 
 def _open(found: _Found, passphrase: str | None) -> pkcs8.PrivateKeyInfo:
     if found.encrypted and passphrase is None:
-        raise WrongPassphrase("the key is encrypted; give its passphrase in the option passphrase")
+        raise WrongPassphrase("the key is encrypted; give its passphrase")
     if found.container == "pkcs8":
         return pkcs8.parse(found.content)
     if found.container == "encrypted-pkcs8":

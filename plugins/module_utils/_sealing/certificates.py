@@ -86,13 +86,13 @@ def check_signs(certificate: bytes, option: str) -> None:
         fits = isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey))
     if not fits:
         raise OptionError(
-            f"{option}: its key cannot sign approvals; use RSA of at least 2048 bits, P-256, P-384, P-521, Ed25519 or "
+            f"{option}: its key cannot sign statements; use RSA of at least 2048 bits, P-256, P-384, P-521, Ed25519 or "
             "Ed448"
         )
     usage = _key_usage(certificate, option)
     if usage is not None and not (usage.digital_signature or usage.content_commitment):
         raise OptionError(
-            f"{option}: its key usage allows neither digitalSignature nor contentCommitment; give the agent's signing "
+            f"{option}: its key usage allows neither digitalSignature nor contentCommitment; give the signing "
             "certificate"
         )
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import (
     Record,
     RecordedGroup,
-    check_digest,
+    check_id,
 )
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
@@ -38,7 +38,9 @@ def look_up(task: ControllerTask) -> dict:
     if limit is not None and limit < 1:
         raise OptionError("limit: must be 1 or more")
     wanted = _wanted(task)
-    _check_key_ids([*(wanted or ()), *([after] if after else ())])
+    for option, given in (("keys", wanted or ()), ("after", [after] if after else ())):
+        for key_id in given:
+            check_id(key_id, option)
     listed = _all(task.vault, after) if wanted is None else _named(task.vault, wanted)
     rows = (row for row in _rows(task.vault, listed) if owner is None or row["key_owner"] == owner)
     results = list(islice(rows, limit))
@@ -51,17 +53,8 @@ def _wanted(task: ControllerTask) -> list[str] | None:
     if keys is not None and request_id is not None:
         raise OptionError("request_id: give either keys or request_id, not both")
     if request_id is not None:
-        _check_key_ids([request_id])
-        return requested_keys(task.vault, request_id)
+        return requested_keys(task.vault, check_id(request_id, "request_id"))
     return None if keys is None else [item["key_id"] for item in keys]
-
-
-def _check_key_ids(key_ids: Iterable[str]) -> None:
-    for key_id in key_ids:
-        try:
-            check_digest(key_id)
-        except FormatError as error:
-            raise OptionError(f"{key_id[:80]!r} is no ID: 64 lower-case hexadecimal digits") from error
 
 
 def _named(vault: Vault, key_ids: Iterable[str]) -> Iterator[_Listed]:

@@ -21,7 +21,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RecordMismatch,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes, numbered, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
@@ -34,7 +34,7 @@ _MOST_APPROVALS = 16
 
 def ask(task: ControllerTask) -> dict:
     """Make a recovery request on the owner's host and put it into the vault."""
-    key_ids = [check_digest(item["key_id"]) for item in task.params["keys"]]
+    key_ids = [check_id(item["key_id"], "key_id") for item in task.params["keys"]]
     if not key_ids:
         raise OptionError("keys: there is nothing to ask for; the vault has no archive of what was named")
     with journal.refusals_recorded(task, "request", key_ids):
@@ -72,7 +72,7 @@ def approve(task: ControllerTask, transport: str) -> dict:
     Args:
         transport: of the task's connection; only ``local`` is the agent's own machine.
     """
-    request_id = check_digest(task.params["request_id"])
+    request_id = check_id(task.params["request_id"], "request_id")
     with journal.refusals_recorded(task, "approve", []):
         _require_own_machine(transport)
         envelope = _read_request(task.vault, request_id)
@@ -103,8 +103,8 @@ def _require_own_machine(transport: str) -> None:
 
 def recover(task: ControllerTask) -> dict:
     """Give recovered keys back to the owner's host."""
-    request_id = check_digest(task.params["request_id"])
-    key_ids = [check_digest(item["key_id"]) for item in task.params["keys"]]
+    request_id = check_id(task.params["request_id"], "request_id")
+    key_ids = [check_id(item["key_id"], "key_id") for item in task.params["keys"]]
     with journal.refusals_recorded(task, "recover", key_ids):
         head = event_log.head(task.vault)
         keys = _about(task, request_id, key_ids, for_agent=None)
