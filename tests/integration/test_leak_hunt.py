@@ -122,8 +122,9 @@ def test_every_secret_is_found_where_it_belongs(hunted: Hunted) -> None:
 def test_no_message_about_bad_input_repeats_it(hunted: Hunted) -> None:
     for name in hunted.bad:
         results = hunted.world.results(name)
-        assert results and all(result["failed"] and result["msg"] for result in results), name
-        assert all(result["error_class"] != "InternalError" for result in results), results
+        assert results, name
+        for result in results:
+            assert result["msg"] and result["error_class"] != "InternalError", result
     assert not [hit for hit in hunted.leaked if hit.secret.startswith("bad input")]
 
 

@@ -25,6 +25,7 @@ def _cases(secret: dict[str, Any], key_id: str) -> dict[str, tuple[str, dict]]:
     """Name to module and options; ``secret`` gives each its own."""
     requester = {"signing_key": "/etc/keyops/login.key", "signing_certificate": "/etc/keyops/signature.pem"}
     request = {"keys": [{"key_id": key_id}], "key_owner": "host2", "reason": "none", **requester}
+    opened = {"signing_key_passphrase": "{{ leak_passphrases.login }}"}
     wrong = {"key": "/etc/keyops/x448.key", "usage": "key_agreement", "algorithm": "x448"}
     agent = {"request_id": "0" * 64, "expected_owner": "x", "agent": "x", "encryption_key": "/x", "signing_key": "/x"}
     return {
@@ -41,7 +42,7 @@ def _cases(secret: dict[str, Any], key_id: str) -> dict[str, tuple[str, dict]]:
         "key as path": ("private_key_info", {"keys": [{"key": _PEM.format(secret["key as path"])}]}),
         "key as certificate": (
             "recovery_request",
-            {**request, "signing_certificate": _PEM.format(secret["key as certificate"])},
+            {**request, **opened, "signing_certificate": _PEM.format(secret["key as certificate"])},
         ),
         "wrong one": ("private_key", {"keys": [{**wrong, "passphrase": secret["wrong one"]}]}),
         "wrong requester": ("recovery_request", {**request, "signing_key_passphrase": secret["wrong requester"]}),

@@ -94,6 +94,8 @@ def files_below(folder: Path, shown: str, since: float = 0.0) -> Iterator[Haysta
     """
     names = []
     for parent, folders, files in os.walk(folder):
+        # What pytest keeps of other tests: many files, and none of the story's processes knows of them.
+        folders[:] = [name for name in folders if not name.startswith("pytest-of-")]
         names += [os.path.join(parent, name) for name in (*folders, *files)]
         for name in files:
             path = Path(parent, name)
