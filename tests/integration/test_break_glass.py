@@ -124,7 +124,9 @@ class Terminal:
     def run(self, step: str, **variables: object) -> subprocess.CompletedProcess:
         self.variables.update({name: str(value) for name, value in variables.items()})
         command = ["/bin/sh", "-eu", "-c", self.steps[step]]
-        result = subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, text=True)
+        result = subprocess.run(
+            command, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False
+        )
         if result.returncode:
             raise StepFailed(f"{step}: {result.stderr}")
         return result

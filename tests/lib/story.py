@@ -114,7 +114,8 @@ class Machine:
             task = ControllerTask(params, vault, check_mode, self.name, "tester@controller", call, signing_key)
             return process(task) if process else recovering.approve(task, transport)
         except HostFailed as error:
-            raise error.__cause__ from None
+            cause = error.__cause__
+            raise cause if isinstance(cause, KeyopsError) else error from None
         finally:
             vault.close()
 

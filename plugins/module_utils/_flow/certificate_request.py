@@ -216,7 +216,8 @@ def _carry_out(planned: Sequence[_Planned]) -> dict[str, bytes]:
 
 
 def _signed(one: _Planned) -> bytes:
-    assert one.key is not None and one.content is not None
+    if one.key is None or one.content is None:
+        raise AssertionError("only items that are signed come here")
     return profiles.write(one.content, key_file.check_fully(one.key))
 
 

@@ -126,7 +126,8 @@ def _is_no_key(one: _Looked) -> bool:
 
 
 def _subject(one: _Looked) -> evidence.Subject:
-    assert one.facts is not None
+    if one.facts is None:
+        raise AssertionError("only keys that were read come here")
     return evidence.Subject(
         one.facts, one.path, one.item.get("usage"), one.named, bool(one.item.get("accept_declared_usage"))
     )

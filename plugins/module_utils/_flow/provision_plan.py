@@ -82,7 +82,8 @@ class Decision:
     @property
     def there(self) -> Found:
         """The key that is there, for the actions that something must be there for."""
-        assert self.found is not None
+        if self.found is None:
+            raise AssertionError("only actions on a key that is there come here")
         return self.found
 
 

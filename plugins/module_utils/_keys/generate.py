@@ -46,7 +46,7 @@ def generate(wanted: Sequence[tuple[str, str]]) -> list[PrivateKey]:
 
 
 def _generate(algorithm: str, usage: str) -> PrivateKey:
-    family, _, size = algorithm.partition("-")
+    family, dummy, size = algorithm.partition("-")
     key: Any
     if family == "rsa":
         key = rsa.generate_private_key(_EXPONENT, int(size))

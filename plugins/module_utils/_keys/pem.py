@@ -52,11 +52,11 @@ def private_key_block(data: bytes) -> Block:
         raise FormatError("a PEM block is cut off")
     keys = [(label, match) for label, match in blocks if label.endswith("PRIVATE KEY")]
     if len(keys) != 1:
-        what = "several private keys" if keys else "no private key but " + ", ".join(label for label, _ in blocks)
+        what = "several private keys" if keys else "no private key but " + ", ".join(label for label, dummy in blocks)
         raise FormatError(f"the file holds {what}")
     label, match = keys[0]
     headers, content = _body(match.group(2))
-    return Block(label, match.group(), b"ENCRYPTED" in headers, content, tuple(o for o, _ in blocks if o != label))
+    return Block(label, match.group(), b"ENCRYPTED" in headers, content, tuple(o for o, dummy in blocks if o != label))
 
 
 def write(label: str, content: bytes) -> bytes:

@@ -56,7 +56,7 @@ def read(attributes: Sequence[der.Element]) -> str | None:
     if len(found) > 1:
         return CONFLICT
     try:
-        _, values = found[0].expect(der.SEQUENCE).children()
+        dummy, values = found[0].expect(der.SEQUENCE).children()
         (value,) = values.expect(der.SET).children()
         return usage_of(_read_bits(value))
     except (FormatError, ValueError):

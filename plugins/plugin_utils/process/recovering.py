@@ -44,10 +44,13 @@ def ask(task: ControllerTask) -> dict:
     if task.check_mode or not reply.relay:
         return result
     envelope = canonical.decode(reply.relay["envelope"])
-    # Created again on every run: a kill may have come between the host's half and this one.
-    if task.vault.create({paths.request(result["request_id"]): envelope}):
+    # Looked at on every run: a kill may have come between the host's half and this one.
+    path = paths.request(result["request_id"])
+    if not task.vault.exists([path]):
+        # The event comes first: a kill in between leaves one event too many, never a request without its event.
         detail = f"request {result['request_id']}: {task.params['reason']}"
         journal.write(task, "request", "success", [(key_id, "") for key_id in key_ids], detail)
+        task.vault.create({path: envelope})
         result["changed"] = True
     return result
 
@@ -86,10 +89,11 @@ def approve(task: ControllerTask, transport: str) -> dict:
         }
         reply = task.call("approve", relay)
     if not task.check_mode and reply.relay["approvals"]:
-        for key_id, given in reply.relay["approvals"].items():
-            _create_approval(task.vault, request_id, key_id, given)
+        # The event comes first, as in ask().
         keys = [(key_id, f"agent {task.params['agent']}") for key_id in reply.relay["approvals"]]
         journal.write(task, "approve", "success", keys, f"request {request_id}")
+        for key_id, given in reply.relay["approvals"].items():
+            _create_approval(task.vault, request_id, key_id, given)
     return dict(reply.raw)
 
 

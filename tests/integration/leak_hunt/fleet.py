@@ -97,6 +97,8 @@ class Fleet:
 
     def _script(self, *command: str) -> str:
         environment = self._environment
-        done = subprocess.run([_SCRIPTS / command[0], *command[1:]], env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [_SCRIPTS / command[0], *command[1:]], env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout

@@ -65,7 +65,7 @@ def canonical_json() -> Iterator[Vector]:
 
 def share_texts() -> Iterator[Vector]:
     ids = {name: parts.digest(os.urandom(32)) for name in ("key", "agent", "sealed")}
-    digests = "".join(f"share-digest: {parts.digest(os.urandom(32))}\n" for _ in range(3))
+    digests = "".join(f"share-digest: {parts.digest(os.urandom(32))}\n" for dummy in range(3))
     values = [f"2-{os.urandom(16).hex()}", f"2-{os.urandom(16).hex()}"]
     right = (
         f"keyops-share/1\nkey-id: {ids['key']}\nkey-owner: Zoë <zoe@example.org>\nusage: key_transport\ngroup: admins\n"

@@ -79,7 +79,7 @@ def envelopes() -> Iterator[Vector]:
 
 
 def requests() -> Iterator[Vector]:
-    key_ids = sorted(parts.digest(os.urandom(9)) for _ in range(2))
+    key_ids = sorted(parts.digest(os.urandom(9)) for dummy in range(2))
     right = {
         **{"format": "keyops-request/1", "nonce": os.urandom(16).hex(), "key_ids": key_ids, "key_owner": "Zoë"},
         **{
@@ -105,7 +105,7 @@ def requests() -> Iterator[Vector]:
 
 
 def approvals() -> Iterator[Vector]:
-    ids = [parts.digest(os.urandom(9)) for _ in range(5)]
+    ids = [parts.digest(os.urandom(9)) for dummy in range(5)]
     right = {
         **{"format": "keyops-approval/1", "request_id": ids[0], "key_id": ids[1], "agent_id": ids[2]},
         **{"created": "2026-01-31T12:00:00Z", "log_head": {"number": 7, "digest": ids[3]}},

@@ -85,7 +85,7 @@ def test_replacing(host):
     host.run(*items)
     again = [{**item, "regenerate": "always", "destroy_unarchived": True} for item in items]
     whole, killed = duration(host, again), 0
-    for _ in range(KILLS):
+    for dummy in range(KILLS):
         killed += provision_and_die(host, again, random.uniform(0, 1.3 * whole))
         assert check_files(host, "ec-p256")[0] == KEYS
         assert host.run(*items).changed is False

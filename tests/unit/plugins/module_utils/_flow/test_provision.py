@@ -139,8 +139,8 @@ def test_regenerate(host, existing, kind, regenerate):
     assert predicted.changed is done.changed is replaces
     assert bool(done.warnings) is not replaces
     if not replaces:
-        assert {name: content for name, (content, _, _) in host.snapshot().items()} == {
-            name: content for name, (content, _, _) in before.items()
+        assert {name: content for name, (content, dummy, dummy) in host.snapshot().items()} == {
+            name: content for name, (content, dummy, dummy) in before.items()
         }
     else:
         assert done.results[0]["action"] == "replaced"
@@ -149,7 +149,7 @@ def test_regenerate(host, existing, kind, regenerate):
 
 
 def test_always_replaces_a_key_that_fits(host):
-    ids = {host.run(host.key(regenerate="always")).results[0]["key_id"] for _ in range(3)}
+    ids = {host.run(host.key(regenerate="always")).results[0]["key_id"] for dummy in range(3)}
     assert len(ids) == 3
 
 
@@ -334,7 +334,7 @@ def test_two_runs_at_once_make_one_key_each(host):
     """Eight processes want the same six keys: each key is created once, and all of them report the same key IDs."""
     items = [host.key(str(number)) for number in range(6)]
     children = []
-    for _ in range(8):
+    for dummy in range(8):
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:

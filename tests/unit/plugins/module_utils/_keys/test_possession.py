@@ -71,7 +71,7 @@ def test_the_holder_answers(name: str, holders: dict[str, Holder]) -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_challenge_is_another(name: str, holders: dict[str, Holder]) -> None:
-    made = [possession.make_challenge(holders[name].public_key, holders[name].key_id) for _ in range(5)]
+    made = [possession.make_challenge(holders[name].public_key, holders[name].key_id) for dummy in range(5)]
     assert len({answer for _challenge, answer in made}) == 5
     assert len({challenge["nonce"] for challenge, _answer in made}) == 5
     with pytest.raises(PossessionNotProven):

@@ -73,7 +73,7 @@ def test_null_parameters_mean_the_same(recipients: Any) -> None:
 @settings(max_examples=30, deadline=None)
 @given(content=st.binary(max_size=5000), count=st.integers(1, 6))
 def test_every_kek_opens_any_content(content: bytes, count: int) -> None:
-    keks = [(os.urandom(16).hex(), os.urandom(32)) for _ in range(count)]
+    keks = [(os.urandom(16).hex(), os.urandom(32)) for dummy in range(count)]
     message = cms_seal.seal_with_keks(content, keks)
     assert sorted(kek_id for kek_id, _kek in keks) == list(cms_open.kek_ids(message))
     for kek_id, kek in keks:

@@ -36,7 +36,7 @@ def test_openssl_opens_a_message_to_a_certificate(kind: str, recipients: Any, tm
 
 
 def test_openssl_opens_every_recipient_of_a_sealed_key(tmp_path: Path) -> None:
-    keks = [(os.urandom(16).hex(), os.urandom(32)) for _ in range(5)]
+    keks = [(os.urandom(16).hex(), os.urandom(32)) for dummy in range(5)]
     message = cms_seal.seal_with_keks(CONTENT, keks)
     for kek_id, kek in keks:
         opened = _openssl_opens(message, tmp_path / "m", "-secretkey", kek.hex(), "-secretkeyid", kek_id)
@@ -53,7 +53,7 @@ def test_openssl_opens_a_message_to_a_key_without_certificate(kind: str, recipie
 
 def test_every_message_has_its_own_key_and_nonce() -> None:
     kek = (os.urandom(16).hex(), os.urandom(32))
-    messages = {cms_seal.seal_with_keks(CONTENT, [kek])[-60:] for _ in range(20)}
+    messages = {cms_seal.seal_with_keks(CONTENT, [kek])[-60:] for dummy in range(20)}
     assert len(messages) == 20
 
 

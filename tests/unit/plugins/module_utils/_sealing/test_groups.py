@@ -27,7 +27,7 @@ class Options:
 
     def __init__(self, workshop: Any) -> None:
         self.workshop = workshop
-        self.pairs = [(workshop.make("p256").pem, workshop.make("p256").pem) for _ in range(3)]
+        self.pairs = [(workshop.make("p256").pem, workshop.make("p256").pem) for dummy in range(3)]
 
     def agents(self, count: int = 3) -> list[dict]:
         return [

@@ -197,7 +197,7 @@ def _opened(workshop: Any, cast: Any) -> tuple[SealedKey, list[Share]]:
         {"agents": 2, "share_digests": ("0" * 64, "0" * 64)},
         {"share_digests": ("0" * 64,) * 3},
     ],
-    ids=lambda change: ", ".join(change),
+    ids=", ".join,
 )
 def test_a_bad_share_is_named(change: dict, opened: tuple[SealedKey, list[Share]]) -> None:
     sealed, (first, second, _third) = opened

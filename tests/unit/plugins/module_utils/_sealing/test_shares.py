@@ -81,7 +81,7 @@ def test_the_largest_group() -> None:
 
 def test_both_halves_and_every_split_are_independent() -> None:
     kek = b"h" * 32  # equal halves
-    values = [shares_split.split(kek, 2, 3) for _ in range(10)]
+    values = [shares_split.split(kek, 2, 3) for dummy in range(10)]
     lines = {line.split("-")[1] for split in values for agent in split for line in agent}
     assert len(lines) == 10 * 3 * 2
 
