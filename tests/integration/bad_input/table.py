@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """The table: one mistake a line."""
-# ruff: noqa: E501
 
 from __future__ import annotations
 
