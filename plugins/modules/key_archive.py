@@ -141,7 +141,10 @@ results:
       returned: always
       sample: rsa-3072
     state:
-      description: V(archived), V(not archived) or V(refused).
+      description:
+        - V(archived), V(not archived) or V(refused).
+        - V(unknown) in check mode for a key that does not exist yet and has no O(keys[].usage), since nothing says
+          whether it could be archived. RV(results[].changed) is then V(true).
       type: str
       returned: always
     changed:
@@ -169,6 +172,12 @@ results:
           description: The reason and the remedy.
           type: str
           returned: when it is refused
+warnings:
+  description: Evidence on the host that could not be looked at, one sentence for each file or folder. The event in the
+    vault's log has the first one and their number.
+  returned: always
+  type: list
+  elements: str
 error_class:
   description: Class of the error, stable across releases.
   returned: on failure

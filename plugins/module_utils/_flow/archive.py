@@ -33,7 +33,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups i
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.seal_key import seal
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import evidence as evidences
-from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge, judge_declared
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.ssh import SshPlaces
 
 
@@ -87,7 +87,7 @@ def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:
     gathered = evidences.gather(subjects, _state_dir(task), task.params["search"], places)
     found = {one.facts.key_id: (one, receipt) for one, receipt in zip(gathered.evidence, gathered.receipts)}
     examined = [
-        _judged(item, *found[facts.key_id]) if facts else _Examined(item)
+        _judged(item, *found[facts.key_id]) if facts else _coming(item)
         for item, facts in zip(task.params["keys"], read)
     ]
     return examined, [f"not looked at for evidence: {text}" for text in gathered.not_looked_at]
@@ -125,6 +125,15 @@ def _judged(item: dict, evidence: Evidence, receipt: Receipt | None) -> _Examine
         return _Examined(item, evidence, receipt, usage=judge(evidence))
     except ArchiveRefusal as refusal:
         return _Examined(item, evidence, receipt, refusal=refusal)
+
+
+def _coming(item: dict) -> _Examined:
+    """A key that does not exist yet (check mode), judged by what is declared: there is nothing else."""
+    try:
+        judge_declared(item["key"], item["usage"])
+    except ArchiveRefusal as refusal:
+        return _Examined(item, refusal=refusal)
+    return _Examined(item)
 
 
 def _certificates(evidence: Evidence) -> list[str]:

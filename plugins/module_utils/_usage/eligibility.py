@@ -71,6 +71,16 @@ def judge(evidence: Evidence) -> str:
     return usage
 
 
+def judge_declared(name: str, usage: str | None) -> None:
+    """Step 4 for a key that does not exist yet: of it nothing but the declared usage can be known.
+
+    Raises:
+        SigningUsageRefused
+    """
+    if usage is not None:
+        _judge_signing(name, "the declared usage", usage)
+
+
 def judge_against_vault(key_id: str, registered: bool, frozen: str | None) -> None:
     """Refuse a key that the vault knows better; the register goes before the freeze.
 
@@ -130,11 +140,7 @@ def _said(evidence: Evidence) -> dict[str, str]:
 def _judge_usage(evidence: Evidence) -> str:
     said = _said(evidence)
     for who, usage in said.items():
-        if usage in usages.SIGNING:
-            raise SigningUsageRefused(
-                f"{_name(evidence)}: {who} is {usage}, and a key that signs or authenticates is never archived. It "
-                "can be replaced when it is lost: make a new one and have it certified."
-            )
+        _judge_signing(_name(evidence), who, usage)
     if not said:
         raise UnknownUsageRefused(
             f"{_name(evidence)}: nothing says what this key is for. Declare it with usage: key_transport or "
@@ -154,6 +160,14 @@ def _judge_usage(evidence: Evidence) -> str:
             f"{_name(evidence)}: {differing}. One key has one usage: correct the option usage, or make a new key."
         )
     return next(iter(said.values()))
+
+
+def _judge_signing(name: str, who: str, usage: str) -> None:
+    if usage in usages.SIGNING:
+        raise SigningUsageRefused(
+            f"{name}: {who} is {usage}, and a key that signs or authenticates is never archived. It can be replaced "
+            "when it is lost: make a new one and have it certified."
+        )
 
 
 def _judge_algorithm(evidence: Evidence, who: str, usage: str) -> None:

@@ -4,7 +4,7 @@
 
 """The controller's half of archiving (docs/formats.md; the host's half is module_utils/_flow/archive.py).
 
-1. The host says what it has: facts, evidence and what it would refuse.
+1. The host says what it has: facts, evidence and what it would refuse. A key of one of the agents is an error.
 2. Eligibility against the vault: signing register and freezes. What is archived already: the record's digest is in this
    host's receipt, and groups, owner and certificates are the same.
 3. The host seals the rest and answers the possession challenges.
@@ -25,6 +25,7 @@ from typing import Any
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     DigestMismatch,
     RecordMismatch,
+    RecoveryGroupError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
@@ -73,18 +74,38 @@ def archive(task: ControllerTask) -> dict:
     groups = parse_groups(params["recovery_groups"], params["minimum_threshold"], times.now())
     with journal.refusals_recorded(task, "archive", []):
         reply = task.call("facts")  # 1
+        _check_not_an_agents(reply.results, groups)
+    warnings = list(reply.raw.get("warnings") or [])
     rows = judging.judged(task, reply.results)  # 2
     refused = [row for row in rows if row["refusal"]]
     if refused:
-        judging.report(task, refused)
+        judging.report(task, refused, _note(warnings))
         if params["on_refusal"] == "fail":
-            return judging.refused_result(rows, refused)
+            return {**judging.refused_result(rows, refused), "warnings": warnings}
     candidates = _candidates(task, rows, reply.relay)
     wanted = [item for item in candidates if _archived_revision(item, groups, params["key_owner"]) is None]
     if not task.check_mode:
         for start in range(0, len(wanted), CHUNK):
-            _archive_chunk(task, groups, wanted[start : start + CHUNK])
-    return _result(task, rows, candidates, wanted, groups)
+            _archive_chunk(task, groups, wanted[start : start + CHUNK], _note(warnings))
+    return {**_result(task, rows, candidates, wanted, groups), "warnings": warnings}
+
+
+def _check_not_an_agents(rows: list[dict], groups: tuple[RecoveryGroup, ...]) -> None:
+    """Raise RecoveryGroupError for an agent's own key: the agent, or a lost key, would be needed to open it again."""
+    for group, agent in [(group, agent) for group in groups for agent in group.agents]:
+        for row in rows:
+            if row["key_id"] in (agent.agent_id, agent.signer_id):
+                kind = "encryption" if row["key_id"] == agent.agent_id else "signing"
+                raise RecoveryGroupError(
+                    f"keys: {row['key']} is the {kind} key of the agent {agent.name!r} in the recovery group "
+                    f"{group.name!r}, and an agent's own key is never archived to the group it serves. Take it out of "
+                    "keys, or archive it to a group without this agent."
+                )
+
+
+def _note(warnings: list) -> str:
+    """What the event says about evidence that was not looked at; the host's words, so only so many of them."""
+    return f"{len(warnings)} warnings, first: {str(warnings[0])[:200]}" if warnings else ""
 
 
 def _candidates(task: ControllerTask, rows: list[dict], relay: Any) -> list[Candidate]:
@@ -132,7 +153,9 @@ def _essence(groups: tuple) -> list[tuple]:
     ]
 
 
-def _archive_chunk(task: ControllerTask, groups: tuple[RecoveryGroup, ...], chunk: list[Candidate]) -> None:
+def _archive_chunk(
+    task: ControllerTask, groups: tuple[RecoveryGroup, ...], chunk: list[Candidate], note: str
+) -> None:
     expected = {}
     challenges = {}
     for item in chunk:
@@ -149,9 +172,8 @@ def _archive_chunk(task: ControllerTask, groups: tuple[RecoveryGroup, ...], chun
             raise RecordMismatch("the host did not seal what it was asked to: run again")
     written = _store(task, chunk, sealed)
     _look_again(task, chunk)  # 5
-    head = journal.write(
-        task, "archive", "success", [(item.key_id, f"record {written[item.key_id].number}") for item in chunk]
-    )
+    archived = [(item.key_id, f"record {written[item.key_id].number}") for item in chunk]
+    head = journal.write(task, "archive", "success", archived, note)
     task.call("receipt", {"receipts": [_receipt(written[item.key_id], head) for item in chunk]})  # 6
 
 
@@ -231,7 +253,9 @@ def _result(
         if row["refusal"]:
             results.append(judging.row_of(row, "refused", None, False))
         elif index in changed or coming:
-            results.append(judging.row_of(row, "archived", None, True))
+            # Nothing says yet what a coming key without a usage will be for, so nothing is promised.
+            state = "archived" if row["usage"] else "unknown"
+            results.append(judging.row_of(row, state, None, True))
         else:
             found = _archived_revision(known[index], groups, task.params["key_owner"])
             results.append(judging.row_of(row, "archived", found, False))
@@ -251,7 +275,6 @@ def _add_written(task: ControllerTask, results: list[dict]) -> None:
 
 def _diff(row: dict) -> dict:
     title = f"{row['key']} (archive)"
-    return {
-        **{"before_header": title, "after_header": title},
-        **{"before": {"archived": False}, "after": {"archived": True, "key_id": row["key_id"], "usage": row["usage"]}},
-    }
+    archived = True if row["state"] == "archived" else row["state"]
+    after = {"archived": archived, "key_id": row["key_id"], "usage": row["usage"]}
+    return {"before_header": title, "after_header": title, "before": {"archived": False}, "after": after}

@@ -48,15 +48,15 @@ def _vault_refusal(key_id: str | None, registered: frozenset[str], frozen: dict)
     return None
 
 
-def report(task: ControllerTask, refused: list[dict]) -> None:
-    """Write one event for all refusals of a task, and one for all alarms among them."""
+def report(task: ControllerTask, refused: list[dict], note: str) -> None:
+    """Write one event for all refusals of a task, and one for all alarms among them; the note is their detail."""
     if task.check_mode:
         return
     for outcome in ("refused", "alarm"):
         rows = [row for row in refused if ("alarm" in row) == (outcome == "alarm")]
         keys = [(row["key_id"] or "", f"{row['refusal']['class']}: {row['key']}") for row in rows]
         if keys:
-            journal.write(task, "archive", outcome, keys)
+            journal.write(task, "archive", outcome, keys, note)
 
 
 def refused_result(rows: list[dict], refused: list[dict]) -> dict:

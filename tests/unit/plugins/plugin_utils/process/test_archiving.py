@@ -11,7 +11,7 @@ import sqlite3
 import pytest
 import story
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import NotArchivedRefused
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import NotArchivedRefused, RecoveryGroupError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
@@ -118,3 +118,60 @@ def test_cost_of_many_keys_is_one_look_and_one_seal_per_chunk(scene: story.Scene
     host.calls.clear()
     assert not host.run("key_archive", keys=[{"key": key["key"]} for key in keys], **common)["changed"]
     assert host.calls == ["facts"]
+
+
+def test_what_was_not_looked_at_is_told_and_logged(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host)
+    (host.folder / "more").mkdir()
+    (host.folder / "more" / "large.pem").write_bytes(b"\n" * ((1 << 20) + 1))
+    options = {"search": [str(host.folder / "more")]}
+    archived = scene.archive(host, **options)
+    assert archived["changed"] and any("over 1 MiB" in warning for warning in archived["warnings"])
+    refused = scene.archive(host, item={"usage": "signature"}, **options)
+    assert refused["failed"] and refused["warnings"] == archived["warnings"]
+    with open_vault({"path": str(scene.vault_path)}, True) as vault:
+        events = event_log.verify(vault).events
+    assert all("1 MiB" in event.detail for event in events if event.action == "archive")
+
+
+@pytest.mark.parametrize(
+    ("usage", "state", "changed"),
+    [("key_agreement", "archived", True), (None, "unknown", True), ("signature", "refused", False)],
+)
+def test_check_mode_promises_nothing_about_a_coming_key(
+    scene: story.Scene, usage: str | None, state: str, changed: bool
+) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host, "other.key")  # a vault is there
+    options = {"on_refusal": "skip", "check_mode": True}
+    result = scene.archive(host, item={"usage": usage} if usage else {}, **options)
+    row = result["results"][0]
+    assert (row["state"], row["changed"], result["changed"]) == (state, changed, changed)
+    if state == "refused":
+        assert row["refusal"]["class"] == "SigningUsageRefused"
+        assert scene.archive(host, item={"usage": usage}, check_mode=True)["failed"]
+
+
+@pytest.mark.parametrize("kind", ["encryption", "signing"])
+def test_an_agents_own_key_is_not_archived_to_its_group(scene: story.Scene, kind: str) -> None:
+    host = scene.machine("mail1")
+    (host.folder / "mail.key").write_bytes((scene.agents[1].folder / f"{kind}.key").read_bytes())
+    (host.folder / "mail.key").chmod(0o600)
+    item = {"usage": "key_agreement", "accept_declared_usage": True}
+    with pytest.raises(RecoveryGroupError, match=rf"mail\.key is the {kind} key of the agent 'agent-2'"):
+        scene.archive(host, item=item)
+    assert host.calls == ["facts"]
+
+
+def test_an_archive_whose_content_was_damaged_does_not_let_the_key_go(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host)
+    scene.archive(host)
+    with sqlite3.connect(scene.vault_path) as database:
+        database.execute("DROP TRIGGER object_keep")
+        database.execute("UPDATE object SET content = x'00' WHERE path LIKE 'shares/%'")
+    database.close()
+    with pytest.raises(NotArchivedRefused):
+        remove(host)
+    assert (host.folder / "mail.key").exists()
