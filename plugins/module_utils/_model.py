@@ -33,10 +33,12 @@ class PrivateKey:
     Attributes:
         pkcs8: DER PrivateKeyInfo, version 0 ("v1", RFC 5208), with the usage attribute when the usage is bound.
         facts: its public facts.
+        signing_proof: a new signing key's own statement that it was made to sign (_keys/signing_proof.py), or None.
     """
 
     pkcs8: bytes = field(repr=False)
     facts: KeyFacts
+    signing_proof: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

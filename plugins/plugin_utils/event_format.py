@@ -68,14 +68,16 @@ def parse(content: bytes, signing_certificates: Sequence[bytes] = ()) -> Event:
     """The event of an object's bytes.
 
     Args:
-        signing_certificates: DER; when there are any, an envelope must verify with one of them.
+        signing_certificates: DER; when there are any, every event must be an envelope that verifies with one of them.
 
     Raises:
-        SignatureInvalid: when it is an envelope that verifies with none of the certificates.
+        SignatureInvalid: when it is not signed, or verifies with none of the certificates.
         FormatError: for anything that docs/formats.md does not allow.
     """
     # Members are sorted in the canonical form, so an envelope begins with this and an event never does.
     if not content.startswith(b'{"payload":'):
+        if signing_certificates:
+            raise SignatureInvalid("it is not signed")
         return _event(content, "")
     payload = dsse.payload_of(content, PAYLOAD_TYPE)
     if signing_certificates:

@@ -150,14 +150,22 @@ def objects_of(sealed: SealedKey) -> dict[str, bytes]:
     }
 
 
-def intact(vault: Vault, found: Iterable[RevisionOrProblem]) -> list[Record]:
+def intact(vault: Vault, found: Iterable[RevisionOrProblem], contents: bool = False) -> list[Record]:
     """Those that are records and whose sealed key and shares are all in the vault: only these are archives.
 
     One question to the vault for all of them.
+
+    Args:
+        contents: read the sealed keys and shares and compare them with their digests, which are their names: for
+            whoever is about to lose the last copy outside the vault.
     """
     sound = [one for one in found if isinstance(one, Record)]
     parts = {(one.key_id, one.number): _parts(one) for one in sound}
-    there = vault.exists(path for paths_of_one in parts.values() for path in paths_of_one)
+    wanted = {path for paths_of_one in parts.values() for path in paths_of_one}
+    if contents:
+        there = {path for path, data in vault.read(wanted).items() if path.endswith("/" + canonical.digest(data))}
+    else:
+        there = set(vault.exists(wanted))
     return [one for one in sound if parts[one.key_id, one.number] <= there]
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from cryptography.hazmat.primitives import serialization
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
@@ -26,6 +27,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
     request,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask, digest_of
 from ansible_collections.keyops.lifecycle.plugins.modules import (
     key_archive,
@@ -40,6 +43,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action 
     HostReply,
 )
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import archiving, provisioning, recovering
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register import SigningKey
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 _MODULES = {
@@ -109,7 +113,7 @@ class Machine:
             return HostReply(outcome.changed, results, back, raw)
 
         signing_key = read_private_key(self.log_signing_key, None, "log") if self.log_signing_key else None
-        vault = open_vault(params["vault"], check_mode)
+        vault = open_vault(params["vault"], check_mode, make=module in ("private_key", "key_archive"))
         try:
             task = ControllerTask(params, vault, check_mode, self.name, "tester@controller", call, signing_key)
             return process(task) if process else recovering.approve(task, transport)
@@ -156,6 +160,20 @@ def make_agent(folder: Path, name: str, algorithm: str = "RSA:3072", signing: st
     ):
         make_certificate(folder / f"{kind}.key", folder / f"{kind}.pem", f"{name} {kind}", key_type, usage)
     return Agent(name, folder)
+
+
+def signing_entry(private_key: object, **changed: object) -> SigningKey:
+    """What the signing register gets when this key (a cryptography object) was made to sign."""
+    public_key = private_key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    key_id = canonical.digest(public_key)
+    entry = {
+        **{"key_id": key_id, "usage": "signature", "algorithm": "ed25519", "host": "h", "place": "/k"},
+        **{"created": "2026-01-31T12:00:00Z", "public_key": public_key},
+        "proof": signing_proof.prove(private_key, key_id),
+    }
+    return SigningKey(**{**entry, **changed})
 
 
 def make_certificate(key: Path, certificate: Path, name: str, algorithm: str, usage: str, days: int = 30) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
@@ -41,7 +41,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_p
     read_wishes,
     survey,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.generate import generate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
@@ -53,15 +55,19 @@ _Result = TypeVar("_Result")
 def run(task: HostTask) -> FlowResult:
     """The whole process.
 
-    Without a step, the result's relay may be ``{"unconfirmed": [{"key", "key_id", "sealed_key"}]}``, and then nothing
-    was changed. With the step ``confirmed``, the task's relay ``{"confirmed": {key_id: sealed_key}}`` names the records
-    that the controller has found in the vault. ``sealed_key`` is the digest in this host's receipt, or None.
+    Without a step, the result's relay is ``{"proofs": {key_id: base64}}`` (see _keys/signing_proof.py), or
+    ``{"unconfirmed": [{"key", "key_id", "sealed_key"}]}``, and then nothing was changed. With the step ``confirmed``,
+    the task's relay ``{"confirmed": {key_id: sealed_key}}`` names the records that the controller has found in the
+    vault; ``sealed_key`` is the digest in this host's receipt, or None. With the step ``prove`` and the relay
+    ``{"prove": [key_id]}`` nothing is changed either, and the proofs of keys that are there come back.
 
     Raises:
         KeyopsError: as the functions below; nothing was changed unless the disk failed.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     wishes = read_wishes(task.params["keys"])  # 1
+    if task.step == "prove":
+        return FlowResult(False, [], relay={"proofs": _prove(wishes, state_dir, task.relay["prove"])})
     if not task.check_mode:
         for folder in {os.path.dirname(wish.path) for wish in wishes}:
             _files.sweep_leftovers(folder)
@@ -70,12 +76,27 @@ def run(task: HostTask) -> FlowResult:
     unconfirmed = _unconfirmed(decisions, task)  # 4
     if unconfirmed:
         return FlowResult(False, [report.unchanged(decision) for decision in decisions], relay=unconfirmed)
+    proofs: dict[str, str] = {}
     if task.check_mode:
         outcomes = [report.predicted(decision) for decision in decisions]
     else:
-        ends = _carry_out(decisions, state_dir)  # 5, 6
+        ends, proofs = _carry_out(decisions, state_dir)  # 5, 6
         outcomes = [report.done(decision, there) for decision, there in ends]  # 7
-    return report.result(outcomes, [decision.warning for decision in decisions if decision.warning])
+    warnings = [decision.warning for decision in decisions if decision.warning]
+    return replace(report.result(outcomes, warnings), relay={"proofs": proofs} if proofs else None)
+
+
+def _prove(wishes: Sequence[Wish], state_dir: str, key_ids: list[str]) -> dict[str, str]:
+    """The statements of keys that are there already; only the controller knows which of them it needs."""
+    proofs = {}
+    for wish in wishes:
+        there = survey(wish, state_dir)
+        if there is not None and there.facts.key_id in key_ids:
+            private_key = key_file.check_fully(key_file.load(there.file.content, wish.passphrase))
+            proof = signing_proof.prove(private_key, there.facts.key_id)
+            if proof is not None:
+                proofs[there.facts.key_id] = canonical.encode(proof)
+    return proofs
 
 
 def _unconfirmed(decisions: Sequence[Decision], task: HostTask) -> dict | None:
@@ -113,8 +134,10 @@ def _check_confirmed(decision: Decision, confirmed: dict) -> None:
         )
 
 
-def _carry_out(decisions: Sequence[Decision], state_dir: str) -> list[tuple[Decision, Found | None]]:
-    """Do what was decided; per key, what was done in the end and what is there afterwards.
+def _carry_out(
+    decisions: Sequence[Decision], state_dir: str
+) -> tuple[list[tuple[Decision, Found | None]], dict[str, str]]:
+    """Do what was decided; per key, what was done in the end and what is there, and the proofs of new signing keys.
 
     Raises:
         FileError: the disk is full or fails; every file is whole or as before.
@@ -132,7 +155,12 @@ def _carry_out(decisions: Sequence[Decision], state_dir: str) -> list[tuple[Deci
             _files.set_attributes(decision.there.file, decision.wish.mode, decision.wish.owner, decision.wish.group)
     ends = {new.decision: _written(new) for new in made if new not in lost}
     ends.update({new.decision: _other_run_s(new.decision.wish, state_dir) for new in lost})
-    return [ends.get(decision) or (decision, _left(decision, state_dir)) for decision in decisions]
+    proofs = {
+        new.key.facts.key_id: canonical.encode(new.key.signing_proof)
+        for new in made
+        if new not in lost and new.key.signing_proof is not None
+    }
+    return [ends.get(decision) or (decision, _left(decision, state_dir)) for decision in decisions], proofs
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 
 try:
-    from cryptography import x509
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -66,6 +65,9 @@ def verify(envelope: bytes, payload_type: str, certificate: bytes) -> bytes:
         FormatError: when it is no envelope of this type with one signature.
         SignatureInvalid: when the signature is not by that key over that payload and type.
     """
+    # Not at the top: hosts that only generate keys would load all of X.509 for nothing.
+    from cryptography import x509
+
     try:
         public_key = x509.load_der_x509_certificate(certificate).public_key()
     except ValueError as error:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import note_missing_library
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm as algorithms
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof, usage_attribute
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
 
 try:
@@ -61,4 +63,8 @@ def _generate(algorithm: str, usage: str) -> PrivateKey:
             "x448": x448.X448PrivateKey,
         }
         key = classes[family].generate()
-    return key_file.from_cryptography(key, usage)
+    made = key_file.from_cryptography(key, usage)
+    if usage in usage_attribute.NONSIGNING:
+        return made
+    # Here, where the library's object is at hand: to load an RSA key again would cost as much as to make it.
+    return replace(made, signing_proof=signing_proof.prove(key, made.facts.key_id))

@@ -5,19 +5,21 @@
 """The controller's half of private_key: the signing register, and the vault's word before a nonsigning key goes.
 
 1. The host does its work in one pass. Nonsigning keys that would be removed or replaced are left as they are and
-reported. 2. For those, the vault must have the record whose digest the host's receipt names; then the host is called
-once more. 3. Signing keys enter the signing register, on every run: a kill may have come between. Then the vault is
-looked at for an
-   archive of the same key (both sides write first and look second); one that is there is frozen, with an alarm.
+   reported.
+2. For those, the vault must have the record whose digest the host's receipt names, whole and not frozen; then the host
+   is called once more.
+3. Signing keys enter the signing register, on every run: a kill may have come between. The key itself proves that it
+   signs, so that no host can register another's. Then the vault is looked at for an archive of the same key (both
+   sides write first and look second); one that is there raises an alarm.
 4. One event for what was made, replaced, removed.
 """
 
 from __future__ import annotations
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import NotArchivedRefused
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FrozenRefused, NotArchivedRefused
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.alarm import raise_alarm
@@ -31,7 +33,7 @@ def provision(task: ControllerTask) -> dict:
     with journal.refusals_recorded(task, "provision", []):
         reply = _on_host(task)
     if not task.check_mode:
-        _register(task, reply.results)  # 3
+        _register(task, reply)  # 3
         _record(task, reply.results)  # 4
     return dict(reply.raw)
 
@@ -55,8 +57,13 @@ def _confirm(task: ControllerTask, unconfirmed: list[dict]) -> HostReply:
             f"{', '.join(item['key'] for item in unconfirmed)}: a nonsigning key is removed or replaced only when its "
             "archive is confirmed; give vault:, or destroy_unarchived: true to lose it for good"
         )
+    for key_id, freeze in freezes.frozen(task.vault, key_ids).items():
+        raise FrozenRefused(
+            f"key {key_id[:16]}... is frozen ({freeze.reason}), so its archive gives it back to nobody, and this copy "
+            "is neither removed nor replaced; give destroy_unarchived: true to lose it for good"
+        )
     walked = records.walk(task.vault, key_ids)
-    intact = records.intact(task.vault, (one for series in walked.values() for one in series))
+    intact = records.intact(task.vault, (one for series in walked.values() for one in series), contents=True)
     archives = {(one.key_id, one.sealed_key) for one in intact}
     for item in unconfirmed:
         _require_archived(item, (item["key_id"], item["sealed_key"]) in archives)
@@ -72,25 +79,55 @@ def _require_archived(item: dict, archived: bool) -> None:
         )
 
 
-def _register(task: ControllerTask, rows: list[dict]) -> None:
-    signing = {
-        row["key_id"]: row
-        for row in rows
-        if row["key_id"] and row["usage"] in SIGNING_USAGES and row["state"] == "present"
-    }
+def _register(task: ControllerTask, reply: HostReply) -> None:
+    signing = _signing(task.params["keys"], reply.results)
     if not signing:
         return
+    there = signing_register.registered(task.vault, signing)
+    proofs = _proofs(task, reply, [key_id for key_id in signing if key_id not in there])
     now = times.text(times.now())
     entries = [
-        signing_register.SigningKey(row["key_id"], row["usage"], row["algorithm"], task.host, row["key"], now)
-        for row in signing.values()
+        signing_register.SigningKey(
+            key_id=key_id,
+            usage=usage,
+            algorithm=row["algorithm"],
+            host=task.host,
+            place=row["key"],
+            created=now,
+            public_key=_der(row["public_key"]),
+            proof=proofs[key_id],
+        )
+        for key_id, (row, usage) in signing.items()
+        if key_id in proofs
     ]
     created = signing_register.register(task.vault, entries)
     if created:
-        keys = [(key_id, signing[key_id]["usage"]) for key_id in sorted(created)]
-        journal.write(task, "register", "success", keys)
+        journal.write(task, "register", "success", [(key_id, signing[key_id][1]) for key_id in sorted(created)])
     walked = records.walk(task.vault, list(signing))
     # An object that is no record is a squatter's, and shows nothing.
     conflicts = sorted(key_id for key_id in signing if any(isinstance(one, Record) for one in walked[key_id]))
     if conflicts:
         raise_alarm(task, conflicts)
+
+
+def _signing(items: list[dict], rows: list[dict]) -> dict[str, tuple[dict, str]]:
+    """By key ID, the row and usage of each key that signs, by what it carries or by what the user says of it."""
+    usages = [row["usage"] or item["usage"] for item, row in zip(items, rows)]
+    return {
+        row["key_id"]: (row, usage)
+        for row, usage in zip(rows, usages)
+        if row["key_id"] and row["state"] == "present" and usage in SIGNING_USAGES
+    }
+
+
+def _proofs(task: ControllerTask, reply: HostReply, key_ids: list[str]) -> dict[str, bytes]:
+    """What proves each key: new keys brought it with them, the others are asked once, before they are registered."""
+    given = dict((reply.relay or {}).get("proofs", {}))
+    missing = [key_id for key_id in key_ids if key_id not in given]
+    if missing:
+        given.update(task.call("prove", {"prove": missing}).relay["proofs"])
+    return {key_id: canonical.decode(given[key_id]) for key_id in key_ids if key_id in given}
+
+
+def _der(pem: str) -> bytes:
+    return canonical.decode("".join(line for line in pem.splitlines() if not line.startswith("-----")))

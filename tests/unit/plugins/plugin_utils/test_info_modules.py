@@ -9,9 +9,10 @@ from __future__ import annotations
 import datetime
 
 import pytest
+import story
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, VaultUnavailable
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
@@ -25,7 +26,6 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action 
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import looking_up
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.checking_log import check_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.looking_up import look_up
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register import SigningKey
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import EmptyVault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault_info_action import VaultInfoAction
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
@@ -108,9 +108,10 @@ def test_facts_of_one_key_and_no_ciphertext(vault):
 
 
 def test_unknown_frozen_and_registered_keys(vault):
-    key, unknown = archived(vault, 1), "0" * 64
+    entry = story.signing_entry(ed25519.Ed25519PrivateKey.generate())
+    key, unknown = archived(vault, 1), entry.key_id
     freezes.freeze(vault, key, "it signed")
-    signing_register.register(vault, [SigningKey(unknown, "signature", "ed25519", "h", "/k", TIME)])
+    signing_register.register(vault, [entry])
     rows = looked_up(vault, keys=[{"key_id": unknown}, {"key_id": key}, {"key_id": key}])["results"]
     assert [row["key_id"] for row in rows] == [unknown, key]
     assert (rows[0]["archived"], rows[0]["number"], rows[0]["registered_as_signing"]) == (False, None, True)

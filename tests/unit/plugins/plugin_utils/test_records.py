@@ -10,13 +10,15 @@ import datetime
 from dataclasses import replace
 
 import pytest
+import story
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     DestroyedRefused,
     FormatError,
+    PossessionNotProven,
     RecordMismatch,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
@@ -29,7 +31,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
 )
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, numbered, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.records import RecordProblem
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register import SigningKey
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
 
 TIME = "2026-11-22T08:00:00Z"
@@ -210,37 +211,35 @@ def test_long_series_are_read_whole(vault):
     }
 
 
-def signing_key(key_id, **changed):
-    return SigningKey(
-        **{
-            "key_id": key_id,
-            "usage": "signature",
-            "algorithm": "ed25519",
-            "host": "h",
-            "place": "/k",
-            "created": TIME,
-            **changed,
-        }
-    )
-
-
 def test_signing_register(vault):
-    assert signing_register.register(vault, [signing_key("a" * 64), signing_key("b" * 64)]) == {"a" * 64, "b" * 64}
-    assert signing_register.register(vault, [signing_key("b" * 64, host="x"), signing_key("c" * 64)]) == {"c" * 64}
-    assert signing_register.registered(vault, ["b" * 64, "d" * 64]) == {"b" * 64}
-    assert canonical.loads(vault.read([paths.signing_key("b" * 64)])[paths.signing_key("b" * 64)]) == {
-        **{"format": "keyops-signing-key/1", "key_id": "b" * 64, "usage": "signature", "algorithm": "ed25519"},
-        **{"host": "h", "place": "/k", "created": TIME},
-    }
-    # Whatever lies there counts: nobody can hide a signing key by spoiling its entry.
+    first, second, third = (story.signing_entry(ed25519.Ed25519PrivateKey.generate()) for dummy in range(3))
+    assert signing_register.register(vault, [first, second]) == {first.key_id, second.key_id}
+    assert signing_register.register(vault, [replace(second, host="x"), third]) == {third.key_id}
+    assert signing_register.registered(vault, [second.key_id, "d" * 64]) == {second.key_id}
+    stored = canonical.loads(vault.read([paths.signing_key(second.key_id)])[paths.signing_key(second.key_id)])
+    assert (stored["format"], stored["key_id"], stored["host"]) == ("keyops-signing-key/1", second.key_id, "h")
+    # Whatever lies there counts: nobody can hide a signing key by spoiling its entry. But only proof freezes.
     vault.create({paths.signing_key("d" * 64): b"junk"})
     assert signing_register.registered(vault, ["d" * 64]) == {"d" * 64}
+    assert signing_register.proven(vault, ["d" * 64, second.key_id, "e" * 64]) == {second.key_id}
 
 
 @pytest.mark.parametrize("wrong", [{"usage": "key_transport"}, {"created": "now"}, {"key_id": "A" * 64}])
 def test_signing_register_takes_only_entries_of_its_format(vault, wrong):
+    entry = story.signing_entry(ed25519.Ed25519PrivateKey.generate())
     with pytest.raises(FormatError):
-        signing_register.register(vault, [signing_key("a" * 64), signing_key(**{"key_id": "b" * 64, **wrong})])
+        signing_register.register(vault, [entry, replace(entry, **wrong)])
+    assert vault.list("signing/") == []
+
+
+def test_signing_register_takes_only_what_the_key_has_proven(vault):
+    entry, other = (story.signing_entry(ed25519.Ed25519PrivateKey.generate()) for dummy in range(2))
+    stranger = canonical.dumps({"format": "keyops-signing-proof/1", "key_id": entry.key_id})
+    for proof in (other.proof, b"", entry.proof[:-9], stranger):
+        with pytest.raises(PossessionNotProven):
+            signing_register.register(vault, [replace(entry, proof=proof)])
+    with pytest.raises(PossessionNotProven):
+        signing_register.register(vault, [replace(other, key_id=entry.key_id)])
     assert vault.list("signing/") == []
 
 

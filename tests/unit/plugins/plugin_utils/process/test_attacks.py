@@ -41,6 +41,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import c
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval as approvals
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, cms_seal, share_text
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 
@@ -418,19 +419,18 @@ def scene_key_id(host: story.Machine) -> str:
 # --- the signing register ----------------------------------------------------------------------------------------
 
 
-def signing_entry(host: story.Machine, key_id: str) -> dict[str, bytes]:
-    """What another controller's register would hold after a signing key of this ID was made."""
-    from ansible_collections.keyops.lifecycle.plugins.plugin_utils import signing_register
-
-    entry = signing_register.SigningKey(key_id, "signature", "ec-p256", host.name, "/x", "2026-01-01T00:00:00Z")
-    return {paths.signing_key(key_id): signing_register._dump(entry)}
+def signing_entry(host: story.Machine) -> dict[str, bytes]:
+    """What another controller's register would hold after the host's key was made to sign: the key itself proves it."""
+    key = serialization.load_pem_private_key((host.folder / "mail.key").read_bytes(), None)
+    entry = story.signing_entry(key)
+    return {paths.signing_key(entry.key_id): signing_register._dump(entry)}
 
 
 def test_a_registered_signing_key_is_refused(scene: story.Scene) -> None:
     host = scene.machine("mail1")
-    key_id = scene.generate(host)
+    scene.generate(host)
     with open_vault({"path": str(scene.vault_path)}, False) as vault:
-        vault.create(signing_entry(host, key_id))
+        vault.create(signing_entry(host))
     result = scene.archive(host)
     assert result["failed"]
     assert result["error_class"] == SigningRegisterRefused.__name__
@@ -452,7 +452,7 @@ def test_archive_and_register_at_the_same_moment_freeze_the_key(scene: story.Sce
     def race(step: str | None, relay: dict) -> dict:
         if step == "seal":
             with open_vault({"path": str(scene.vault_path)}, False) as vault:
-                vault.create(signing_entry(host, key_id))
+                vault.create(signing_entry(host))
         return relay
 
     host.on_relay = race
@@ -463,22 +463,54 @@ def test_archive_and_register_at_the_same_moment_freeze_the_key(scene: story.Sce
         scene.ask(host, [key_id])
 
 
-def test_a_key_that_is_archived_and_then_registered_is_frozen(case: Case) -> None:
-    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import provisioning
-
-    case.approve(0)
+def test_a_host_cannot_register_another_hosts_key_as_signing(case: Case) -> None:
+    """Else one bad host could strand every archived key of the fleet."""
     signer = case.scene.machine("signer")
     case.scene.generate(signer, "sign.key", "signature", "ec-p256")
+    victim = case.record()
 
-    def as_if_the_archived_one(step: str | None, results: list, relay: object) -> tuple:
-        results[0]["key_id"] = case.key_id
+    def claim(step: str | None, results: list, relay: dict) -> tuple:
+        if step is None:
+            pem = "-----BEGIN PUBLIC KEY-----\n" + canonical.encode(victim.public_key) + "\n-----END PUBLIC KEY-----\n"
+            results[0].update(key_id=case.key_id, public_key=pem)
+        else:
+            relay = {"proofs": {case.key_id: next(iter(relay["proofs"].values()))}}
         return results, relay
 
-    signer.on_reply = as_if_the_archived_one
-    with pytest.raises(SigningRegisterRefused, match="ALARM"):
+    def prove_the_own_key(step: str | None, relay: dict) -> dict:
+        own = story.openssl("pkey", "-in", signer.folder / "sign.key", "-pubout", "-outform", "DER")
+        return {"prove": [canonical.digest(own)]} if step == "prove" else relay
+
+    signer.on_reply, signer.on_relay = claim, prove_the_own_key
+    with pytest.raises(PossessionNotProven):
         case.scene.generate(signer, "sign.key", "signature", "ec-p256")
-    assert provisioning.SIGNING_USAGES
+    case.approve(0)
+    case.approve(1)
+    case.assert_back()
+
+
+def test_a_key_that_is_archived_and_then_signs_is_frozen(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    # Rewritten by a tool that drops the usage, then declared to sign.
+    path = host.folder / "mail.key"
+    path.write_bytes(story.openssl("pkey", "-in", path))
+    (host.folder / "state" / "receipts" / f"{key_id}.json").rename(host.folder / "receipt")
+    item = {"key": str(path), "usage": "signature", "algorithm": "ec-p256", "regenerate": "never"}
+    with pytest.raises(SigningRegisterRefused, match="ALARM"):
+        host.run("private_key", keys=[item])
     with pytest.raises(FrozenRefused):
-        case.approve(1)
+        scene.ask(host, [key_id])
+    # What its archive gives back to nobody must not lose its last copy.
+    (host.folder / "receipt").rename(host.folder / "state" / "receipts" / f"{key_id}.json")
     with pytest.raises(FrozenRefused):
-        case.recover()
+        host.run("private_key", keys=[{"key": str(path), "state": "absent"}])
+    assert path.exists()
+
+
+def test_garbage_in_the_register_freezes_nothing(case: Case) -> None:
+    case.create({paths.signing_key(case.key_id): b"squatted"})
+    case.approve(0)
+    case.approve(1)
+    case.assert_back()

@@ -327,3 +327,11 @@ def test_twenty_processes_make_one_vault(path):
     assert [child.exitcode for child in children] == [0] * 20
     with opened(path) as vault:
         assert len(vault.list("events/")) == 20
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_where_no_vault_may_be_made_a_mistyped_path_is_noticed(tmp_path, check_mode):
+    path = tmp_path / "no" / "vault.db"
+    with pytest.raises(VaultUnavailable, match="no vault at this path"):
+        open_vault({"path": str(path)}, check_mode, make=False)
+    assert not path.parent.exists()
