@@ -16,6 +16,7 @@ class ActionModule(LifecycleAction):
 
     argument_spec = ARGUMENT_SPEC
     vault_required = True
+    may_make_vault = True
 
     def process(self, task: ControllerTask) -> dict:
         """Archive."""

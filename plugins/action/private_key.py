@@ -15,6 +15,7 @@ class ActionModule(LifecycleAction):
     """Generate, keep or retire keys; the process is in plugin_utils/process/provisioning.py."""
 
     argument_spec = ARGUMENT_SPEC
+    may_make_vault = True
 
     def process(self, task: ControllerTask) -> dict:
         """Provision."""

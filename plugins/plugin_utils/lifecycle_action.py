@@ -93,6 +93,8 @@ class LifecycleAction(ActionBase):
     _given_options: dict
     #: Without a vault the module cannot do its job.
     vault_required = False
+    #: Whether a missing vault is made. Only what starts an archive may, so that a mistyped path is noticed elsewhere.
+    may_make_vault = False
 
     def process(self, task: ControllerTask) -> dict:
         """The process; the default is the module on the host and nothing else."""
@@ -198,7 +200,7 @@ class LifecycleAction(ActionBase):
                     "vault: is missing; for the embedded one give vault: {backend: sqlite, path: /path/to/vault.db}"
                 )
             return None
-        return open_vault(options, bool(self._task.check_mode))
+        return open_vault(options, bool(self._task.check_mode), make=self.may_make_vault)
 
     def _finished(self, result: dict) -> dict:
         """The result without internal members, with masked options."""

@@ -9,21 +9,28 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, VaultReadOnly
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    OptionError,
+    VaultReadOnly,
+    VaultUnavailable,
+)
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import sqlite_file
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Paths, Vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.sqlite import SqliteVault
 
 
-def open_vault(options: Mapping[str, object] | None, check_mode: bool = False) -> Vault:
-    """The vault that the option ``vault`` names; a missing SQLite vault is made.
+def open_vault(options: Mapping[str, object] | None, check_mode: bool = False, make: bool = True) -> Vault:
+    """The vault that the option ``vault`` names.
 
     Args:
         options: the validated value of the option ``vault``.
-        check_mode: open for reading only and make nothing; a missing vault behaves as an empty one.
+        check_mode: open for reading only and make nothing.
+        make: a missing SQLite vault is made; in check mode it behaves as an empty one. Otherwise it must be there: a
+            mistyped path must not look like a vault that holds nothing.
 
     Raises:
         OptionError: when the option is missing or incomplete.
+        VaultUnavailable: when there is none, and none may be made.
         VaultError: when the vault cannot be opened.
     """
     if not options:
@@ -31,17 +38,20 @@ def open_vault(options: Mapping[str, object] | None, check_mode: bool = False) -
     backend = options.get("backend") or "sqlite"
     if backend != "sqlite":
         raise OptionError(f"vault.backend: {backend!r} is not known; use sqlite")
-    return _open_sqlite(options.get("path"), check_mode)
+    return _open_sqlite(options.get("path"), check_mode, make)
 
 
-def _open_sqlite(path: object, check_mode: bool) -> Vault:
+def _open_sqlite(path: object, check_mode: bool, make: bool) -> Vault:
     if not isinstance(path, str) or not os.path.isabs(path) or path.endswith("/") or "\0" in path:
         raise OptionError("vault.path: the SQLite vault needs the absolute path of its file")
     path = os.path.normpath(path)
     present = sqlite_file.check(path)
+    # An empty file is what a run leaves that was killed before it made the tables.
+    holds = present and os.path.getsize(path) > 0
+    if not holds and not make:
+        raise VaultUnavailable("vault.path: there is no vault at this path; name the one that key_archive has made")
     if check_mode:
-        # An empty file is what a run leaves that was killed before it made the tables.
-        return SqliteVault(path, writable=False) if present and os.path.getsize(path) else EmptyVault()
+        return SqliteVault(path, writable=False) if holds else EmptyVault()
     if not present:
         sqlite_file.make(path)
         sqlite_file.check(path)
