@@ -6,7 +6,7 @@
 
 Step ``recover``:
 
-1. A key that is at its place already is left alone; the rest is recovered.
+1. A key that is at its place already, whole, is left alone; the rest is recovered. What is damaged is not overwritten.
 2. The request is the host's own copy, whose ID must be the one asked for; it must be within its time.
 3. For each key: m approvals of one group verify and its shares open the sealed key to exactly this key ID.
 4. All keys are opened before the first one is written; a file with another key is never overwritten.
@@ -25,13 +25,16 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     FrozenRefused,
     KeyExists,
+    KeyUnreadable,
     OptionError,
     RequestMismatch,
     StateError,
+    WrongPassphrase,
     note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import (
     check_new_passphrase,
+    load_sound,
     read_facts,
     read_mode,
 )
@@ -39,7 +42,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import c
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Receipt
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import open_requests, quorum
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
@@ -100,13 +103,30 @@ def _wanted(item: dict) -> _Wanted:
     path = reference.parse(item["key"]).path
     check_new_passphrase(item["passphrase"])
     read_mode(item["mode"])
-    there = read_facts(path, item["passphrase"])
+    there = _facts_of_whole(path, item["passphrase"])
     if there is None:
         _files.check_target(path, item["owner"], item["group"])
         return _Wanted(key_id, path, item)
     if there.key_id != key_id:
         raise KeyExists(f"{path} holds another key ({there.key_id[:16]}...), which stays: name another place")
     return _Wanted(key_id, path, item, present=True)
+
+
+def _facts_of_whole(path: str, passphrase: str | None) -> KeyFacts | None:
+    """The facts of the key file at the place, or None when there is none.
+
+    Raises:
+        KeyUnreadable: it is damaged. Its public half alone can be whole, and then the archive is still needed.
+    """
+    try:
+        there = read_facts(path, passphrase)
+        if there is not None:
+            load_sound(path, passphrase)
+        return there
+    except WrongPassphrase:
+        raise
+    except KeyUnreadable as error:
+        raise KeyUnreadable(f"{error}. Nothing was written; move the file away and run again") from error
 
 
 def _require_answerable(opened: open_requests.OpenRequest, missing: list[_Wanted]) -> None:
