@@ -99,6 +99,20 @@ host:
   description: The host to which the keys go back.
   returned: success
   type: str
+requester:
+  description: Who made the request, by the certificate whose key signed it. Nobody vouches for the certificate.
+  returned: success
+  type: dict
+  contains:
+    subject:
+      description: Subject of the certificate; control characters are written as C(\u) and four digits.
+      type: str
+      returned: success
+      sample: CN=admin
+    key_id:
+      description: Key ID of the certificate.
+      type: str
+      returned: success
 results:
   description: One item per requested key.
   returned: success
@@ -126,6 +140,28 @@ results:
       type: list
       elements: str
       returned: success
+    usages:
+      description: What the key is for, by the revisions whose shares were released.
+      type: list
+      elements: str
+      returned: success
+      sample: [key_transport]
+    places:
+      description: >-
+        Where the key was archived from, by the same revisions. Only the records say so. Control characters are
+        written as C(\u) and four digits.
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        host:
+          description: Inventory name of the host.
+          type: str
+          returned: success
+        place:
+          description: Key reference on that host.
+          type: str
+          returned: success
     problems:
       description: Revisions for which nothing was released, and why.
       type: list

@@ -33,7 +33,9 @@ options:
     type: str
     required: true
   reason:
-    description: Why the keys are needed. The agents read it.
+    description: >-
+      Why the keys are needed. The agents read it, so it is one line of at most 500 characters without control
+      characters.
     type: str
     required: true
   expires_in:

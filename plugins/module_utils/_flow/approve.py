@@ -32,6 +32,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import Fl
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval as approvals
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import release
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import share_text
 
 
 def run(task: HostTask) -> FlowResult:
@@ -51,16 +52,18 @@ def run(task: HostTask) -> FlowResult:
     released = {key_id: _release(key_id, task.relay["keys"].get(key_id), keys, request) for key_id in request.key_ids}
     signed = {}
     results = []
-    for key_id, (shares, problems) in released.items():
+    for key_id, (shares, sound, problems) in released.items():
         present = _has_approved(task.relay["keys"][key_id], params["request_id"], key_id, keys, shares)
         if not present:
             signed[key_id] = {
                 "agent_id": keys.agent_id,
                 "envelope": canonical.encode(_sign(params["request_id"], key_id, keys, shares, task.relay["head"])),
             }
-        results.append(_row(key_id, keys, shares, problems, changed=not present))
-    extra = {"request_id": params["request_id"], "key_owner": request.key_owner, "reason": request.reason}
-    extra["host"] = request.host
+        results.append({**_row(key_id, keys, shares, problems, changed=not present), **_about(sound)})
+    extra = {
+        **{"request_id": params["request_id"], "key_owner": request.key_owner, "reason": request.reason},
+        **{"host": request.host, "requester": requests.requester_of(request)},
+    }
     return FlowResult(bool(signed), results, relay={"approvals": signed}, extra=extra)
 
 
@@ -82,11 +85,11 @@ def _release(key_id: str, given: dict | None, keys: release.AgentKeys, request: 
         raise FrozenRefused(f"key {key_id[:16]}... is frozen: {given['frozen']}")
     records, problems = _records(given["records"], key_id)
     messages = {digest: canonical.decode(text) for digest, text in given["shares"].items()}
-    released, more = release.release_all(records, messages, keys, request)  # 6
+    released, sound, more = release.release_all(records, messages, keys, request)  # 6
     problems += more
     if not released:
         raise _worst(problems, key_id)
-    return released, problems
+    return released, sound, problems
 
 
 def _records(texts: list[str], key_id: str) -> tuple[list[record.Record], list[KeyopsError]]:
@@ -134,6 +137,18 @@ def _sign(request_id: str, key_id: str, keys: release.AgentKeys, shares: list, h
         shares=tuple(shares),
     )
     return approvals.sign(approval, keys.signing_key)  # 7
+
+
+def _about(sound: list[record.Record]) -> dict:
+    """What the key is for and where it was, from the revisions whose shares are released.
+
+    The share vouches for the usage. Nothing vouches for the place, so it is only told, and as something to be shown.
+    """
+    places = {(share_text.shown(item.host), share_text.shown(item.place)): None for item in sound}
+    return {
+        "usages": sorted({item.usage for item in sound}),
+        "places": [{"host": host, "place": place} for host, place in places],
+    }
 
 
 def _row(key_id: str, keys: release.AgentKeys, shares: list, problems: list, changed: bool) -> dict:

@@ -15,6 +15,7 @@ import secrets
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
     OptionError,
     note_missing_library,
 )
@@ -61,13 +62,19 @@ def _wanted(params: dict, host: str, certificate: bytes) -> RecoveryRequest:
     key_ids = tuple(sorted({check_id(item["key_id"], "key_id") for item in params["keys"]}))
     if not params["reason"].strip():
         raise OptionError("reason: is empty; say why, because the agents decide by it")
+    # A block of YAML ends with a line end that nobody meant.
+    reason = params["reason"].strip()
+    try:
+        requests.check_shown(reason, host)
+    except FormatError as error:
+        raise OptionError(f"{error}, because the agents are shown it") from error
     now = times.now()
     return RecoveryRequest(
         nonce="",
         key_ids=key_ids,
         key_owner=params["key_owner"],
         host=host,
-        reason=params["reason"],
+        reason=reason,
         created=times.text(now),
         expires=times.text(now + times.duration(params["expires_in"], "expires_in")),
         one_time_key=b"",

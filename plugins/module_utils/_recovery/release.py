@@ -134,17 +134,19 @@ def _release_one(
 
 def release_all(
     records: list[Record], messages: dict[str, bytes], keys: AgentKeys, request: RecoveryRequest
-) -> tuple[list[ReleasedShare], list[KeyopsError]]:
-    """The agent's shares of every revision that is sound, and why the others are not.
+) -> tuple[list[ReleasedShare], list[Record], list[KeyopsError]]:
+    """The agent's shares of every revision that is sound, these revisions, and why the others are not.
 
     A forged revision must not stand in the way of a genuine one; it gives the forger nothing, because what is released
     are shares of this key ID and this owner only.
     """
     released: list[ReleasedShare] = []
+    sound: list[Record] = []
     problems: list[KeyopsError] = []
     for record in records:
         try:
             released.extend(release(record, messages, keys, request))
+            sound.append(record)
         except (RecoveryError, FormatError) as error:
             problems.append(error)
-    return released, problems
+    return released, sound, problems

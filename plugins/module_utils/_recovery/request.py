@@ -7,6 +7,9 @@
 Invariant: the request's ID is the digest of its canonical form, which holds the one-time key. Whoever compared the ID
 with the one that the owner's host shows has therefore compared the key to which shares will be encrypted: a vault that
 swaps the key changes the ID.
+
+Reason and host are what an agent reads before it agrees: they are one line each, without control characters, so that
+they cannot draw another question on its screen.
 """
 
 from __future__ import annotations
@@ -18,10 +21,18 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     RequestExpired,
     RequestMismatch,
+    note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.share_text import check_name, shown
+
+try:
+    from cryptography import x509
+except ImportError as error:
+    note_missing_library(error)
 
 PAYLOAD_TYPE = "application/vnd.keyops.request.v1+json"
 _VERSION = "keyops-request/1"
@@ -53,6 +64,7 @@ def parse(data: bytes) -> RecoveryRequest:
     key_ids = tuple(check_digest(item) for item in value["key_ids"])
     if not key_ids or list(key_ids) != sorted(set(key_ids)):
         raise FormatError("request: the key IDs are not sorted and unique, or there are none")
+    check_shown(value["reason"], value["host"])
     if times.parse(value["created"]) >= times.parse(value["expires"]):
         raise FormatError("request: it expires before it was created")
     del value["format"]
@@ -64,6 +76,25 @@ def parse(data: bytes) -> RecoveryRequest:
             "requester_certificate": canonical.decode(value["requester_certificate"]),
         }
     )
+
+
+def check_shown(reason: str, host: str) -> None:
+    """Raise FormatError, naming the option, unless an agent can be shown both as they are."""
+    check_name(reason, "reason", longest=500)
+    check_name(host, "host")
+
+
+def requester_of(request: RecoveryRequest) -> dict[str, str]:
+    """``{"subject", "key_id"}`` of the requester's certificate, to be shown.
+
+    Raises:
+        FormatError: when the certificate cannot be read.
+    """
+    try:
+        subject = x509.load_der_x509_certificate(request.requester_certificate).subject.rfc4514_string()
+    except ValueError as error:
+        raise FormatError("request: the requester's certificate cannot be read") from error
+    return {"subject": shown(subject), "key_id": key_id_of_certificate(request.requester_certificate)}
 
 
 def sign(request: RecoveryRequest, signing_key: Any) -> tuple[str, bytes]:

@@ -30,12 +30,17 @@ _SHAMIR_VALUE = re.compile(r"([1-9][0-9]{0,2})-[0-9a-f]{32}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def check_name(text: object, what: str) -> None:
+def check_name(text: object, what: str, longest: int = 200) -> None:
     """Raise FormatError unless ``text`` may be a key owner's or a group's name (docs/formats.md)."""
-    if not isinstance(text, str) or not 1 <= len(text) <= 200 or text != text.strip() or _CONTROL.search(text):
+    if not isinstance(text, str) or not 1 <= len(text) <= longest or text != text.strip() or _CONTROL.search(text):
         raise FormatError(
-            f"{what} must have 1 to 200 characters, no control characters and no space at its beginning or end"
+            f"{what} must have 1 to {longest} characters, no control characters and no space at its beginning or end"
         )
+
+
+def shown(text: str) -> str:
+    """``text`` as a person may be shown it: what ``check_name`` refuses in it is written as its number."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def values_digest(values: tuple[str, ...]) -> str:

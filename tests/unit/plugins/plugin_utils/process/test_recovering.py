@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 import story
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
     KeyExists,
+    KeyUnreadable,
     NotOnOwnMachine,
     ObjectNotFound,
+    OptionError,
     QuorumNotReached,
     RecordMismatch,
     RequesterApproves,
@@ -23,6 +27,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     StateError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
@@ -249,3 +254,59 @@ def test_a_damaged_open_request_stands_in_nobodys_way(scene: story.Scene) -> Non
     assert scene.recover(host, second, key_id)["changed"]
     with pytest.raises(StateError, match="damaged"):
         scene.recover(host, first, key_id, "elsewhere.key")
+
+
+def test_a_damaged_file_at_the_place_is_no_key_that_is_back(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host, usage="key_transport", algorithm="rsa-2048")
+    scene.archive(host)
+    request_id = scene.ask(host, [key_id])
+    for agent in scene.agents[:2]:
+        agent.approve(scene.vault_path, request_id, "mail1")
+    path = host.folder / "mail.key"
+    whole = path.read_bytes()
+    der = bytearray(story.openssl("pkey", "-in", path, "-outform", "DER"))
+    der[400] ^= 1  # in the private exponent: the public half stays whole
+    path.write_bytes(story.openssl("pkey", "-inform", "DER", stdin=bytes(der)))
+    damaged = path.read_bytes()
+    for check_mode in (True, False):
+        with pytest.raises(KeyUnreadable, match="move the file away"):
+            scene.recover(host, request_id, key_id, check_mode=check_mode)
+    assert path.read_bytes() == damaged
+    path.unlink()
+    assert scene.recover(host, request_id, key_id)["changed"]
+    assert path.read_bytes() == whole
+
+
+FORGED = ["lost\r\x1b[2Jsound", "lost\nto host: web1", "\u202etsol", "x" * 501]
+
+
+@pytest.mark.parametrize("reason", FORGED)
+def test_a_reason_cannot_forge_what_the_agents_are_shown(
+    scene: story.Scene, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    with pytest.raises(OptionError, match="^reason must have"):
+        scene.ask(host, [key_id], reason=reason)
+    with monkeypatch.context() as patched:  # a requester that does not care
+        patched.setattr(requests, "check_shown", lambda reason, host: None)
+        request_id = scene.ask(host, [key_id], reason=reason)
+    with pytest.raises(FormatError, match="reason must have"):
+        scene.agents[0].approve(scene.vault_path, request_id, "mail1")
+
+
+def test_what_an_agent_is_told_before_it_approves(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    request_id = scene.ask(host, [key_id], reason="a block of YAML\n")
+    told = scene.agents[0].approve(scene.vault_path, request_id, "mail1", check_mode=True)
+    public = story.openssl("x509", "-in", host.folder / "requester.pem", "-pubkey", "-noout")
+    der = story.openssl("pkey", "-pubin", "-outform", "DER", stdin=public)
+    assert told["requester"] == {"subject": "CN=requester", "key_id": hashlib.sha256(der).hexdigest()}
+    assert told["reason"] == "a block of YAML"
+    (row,) = told["results"]
+    assert row["usages"] == ["key_agreement"]
+    assert row["places"] == [{"host": "mail1", "place": str(host.folder / "mail.key")}]
