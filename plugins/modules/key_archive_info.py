@@ -35,7 +35,7 @@ options:
       - Mutually exclusive with O(keys).
     type: str
   key_owner:
-    description: Only keys whose latest revision belongs to this person or service.
+    description: Only keys of which a revision belongs to this person or service.
     type: str
   limit:
     description: At most so many keys. RV(complete) says whether there are more.

@@ -42,9 +42,14 @@ def look_up(task: ControllerTask) -> dict:
         for key_id in given:
             check_id(key_id, option)
     listed = _all(task.vault, after) if wanted is None else _named(task.vault, wanted)
-    rows = (row for row in _rows(task.vault, listed) if owner is None or row["key_owner"] == owner)
+    rows = (row for row in _rows(task.vault, listed) if owner is None or owner in _owners(row))
     results = list(islice(rows, limit))
     return {"changed": False, "results": results, "complete": limit is None or next(rows, None) is None}
+
+
+def _owners(row: dict) -> set[str]:
+    """Of all revisions: a later one by another host must not hide a host's own archive."""
+    return {revision["key_owner"] for revision in row["revisions"]}
 
 
 def _wanted(task: ControllerTask) -> list[str] | None:

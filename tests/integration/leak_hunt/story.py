@@ -165,6 +165,7 @@ def approve_options(world: World, agent: str, request_id: str, owner: str) -> st
         "keyops_agent_passphrase": passphrase_of(world, agent),
         "keyops_agent_encryption_key": str(folder / "encryption.key"),
         "keyops_agent_signing_key": str(folder / "signing.key"),
+        "keyops_approve_without_asking": True,
         "keyops_vault": {"path": str(world.vault)},
     }
     return str(world.write(f"agents/{agent}/approve.yml", content))

@@ -288,7 +288,7 @@ def test_a_reason_cannot_forge_what_the_agents_are_shown(
     host = scene.machine("mail1")
     key_id = scene.generate(host)
     scene.archive(host)
-    with pytest.raises(OptionError, match="^reason must have"):
+    with pytest.raises(OptionError, match=r"^reason must have"):
         scene.ask(host, [key_id], reason=reason)
     with monkeypatch.context() as patched:  # a requester that does not care
         patched.setattr(requests, "check_shown", lambda reason, host: None)
