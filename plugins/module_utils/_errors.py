@@ -143,6 +143,10 @@ class UsageConflictRefused(ArchiveRefusal):
     """The declared usage, the bound one and the receipt's do not agree."""
 
 
+class EvidenceNotReadable(ArchiveRefusal):
+    """Something in the key's own folder is or may be a certificate or request, and cannot be looked at."""
+
+
 class DeclaredUsageOnlyRefused(ArchiveRefusal):
     """A key that was not made here has a declared usage and nothing that confirms it."""
 

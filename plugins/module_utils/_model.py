@@ -93,7 +93,9 @@ class Evidence:
         receipt_usage: what this host's receipt says, or None.
         named: certificates and requests that the user named for this key.
         found: certificates and requests for this key that were found near it.
-        ssh_uses: places where the public key stands for SSH (``authorized_keys`` and host keys).
+        ssh_uses: places where the key stands for SSH (``authorized_keys``, host keys, ``.pub`` files, SSH's folders).
+        not_readable: one sentence for everything in the key's own folder that may be a certificate or request, and
+            could not be looked at.
         accept_declared_usage: the user vouches for the declared usage of a key that was not made here.
     """
 
@@ -103,6 +105,7 @@ class Evidence:
     named: tuple[CertificateFacts, ...] = ()
     found: tuple[CertificateFacts, ...] = ()
     ssh_uses: tuple[str, ...] = ()
+    not_readable: tuple[str, ...] = ()
     accept_declared_usage: bool = False
 
 

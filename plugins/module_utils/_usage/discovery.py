@@ -5,8 +5,12 @@
 """Finds certificates, requests and private keys in folders.
 
 Bounded in files and in bytes per file; decided by the first bytes wherever that is possible. Symbolic links inside a
-folder are never followed: not out of it, and not in a circle. Whatever a bound or a link kept from being looked at is
-reported."""
+folder are not followed: not out of it, and not in a circle. Whatever a bound or a link kept from being looked at is
+reported.
+
+A key's own folder is looked at harder. Links to files are followed there, since a certificate is public and certbot and
+its like lay it elsewhere; and what cannot be looked at there and is not plainly something else by its first bytes is an
+obstacle to archiving, because it is the cheapest way to hide a certificate."""
 
 from __future__ import annotations
 
@@ -20,6 +24,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Cer
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, reading
 
 MAX_FILES = 20_000
+_LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..|\x83...|\x84....)"
+#: A certificate with its version, or a request: SEQUENCE in SEQUENCE, then [0] {INTEGER}, or INTEGER 0 and the subject.
+_DER_CERTIFICATE = re.compile(rb"\x30" + _LENGTH + rb"\x30" + _LENGTH + rb"(?:\xa0\x03\x02\x01|\x02\x01\x00\x30)", re.S)
 _MAX_PROBLEMS = 100
 
 _PEM_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.M)
@@ -39,27 +46,38 @@ class Findings:
         certificates: certificates and requests, for whatever key.
         private_keys: paths of files that look like private keys, as the system knows them; not opened as such.
         not_looked_at: one sentence per file, folder or bound that stood in the way.
+        obstacles: of these, pairs of an own folder (its real path) and the sentence, where it may be a certificate.
     """
 
     certificates: tuple[CertificateFacts, ...] = ()
     private_keys: tuple[str, ...] = ()
     not_looked_at: tuple[str, ...] = ()
+    obstacles: tuple[tuple[str, str], ...] = ()
 
 
-def search(folders: Iterable[str], recursive: bool = False, max_files: int = MAX_FILES) -> Findings:
+def search(
+    folders: Iterable[str], recursive: bool = False, max_files: int = MAX_FILES, own: Iterable[str] = ()
+) -> Findings:
     """Look into every regular file of the folders, each folder and file once.
 
     Args:
         folders: absolute paths; a missing one has nothing in it.
         recursive: also the folders below them, on the same file system.
         max_files: over all folders; what is beyond is reported.
+        own: folders in which the keys in question lie; they come first.
     """
     found: list[CertificateFacts] = []
     private_keys: list[str] = []
     problems: list[str] = []
-    for path in _files(folders, recursive, max_files, problems):
-        data = reading.read_one(path, reading.MAX_SIZE, problems, _is_candidate)
+    obstacles: list[tuple[str, str]] = []
+    own = frozenset(os.path.realpath(folder) for folder in own)
+    for path in _files([*sorted(own), *folders], own, recursive, max_files, problems, obstacles):
+        is_own = os.path.dirname(path) in own
+        told: list[str] = []
+        data = reading.read_one(path, reading.MAX_SIZE, told, _is_candidate, cut=is_own)
+        begins = data is None or _begins_like_certificate(data)
         if data is None:
+            _tell(told, path, is_own, problems, obstacles)
             continue
         if _is_private_key(data):
             private_keys.append(path)
@@ -67,8 +85,21 @@ def search(folders: Iterable[str], recursive: bool = False, max_files: int = MAX
             facts, broken = certificates.parse_found(data, reading.shown(path))
             found += facts
             # DER that is no certificate at all is any other file, and nothing to tell about.
-            problems += broken if data[:1] != b"\x30" else ()
-    return Findings(tuple(found), tuple(private_keys), _bounded(list(dict.fromkeys(problems))))
+            told += broken if data[:1] != b"\x30" or (is_own and begins) else ()
+        _tell(told, path, is_own and begins, problems, obstacles)
+    return Findings(
+        tuple(found), tuple(private_keys), _bounded(list(dict.fromkeys(problems))), tuple(dict.fromkeys(obstacles))
+    )
+
+
+def _tell(told: list[str], path: str, is_obstacle: bool, problems: list[str], obstacles: list[tuple[str, str]]) -> None:
+    problems += told
+    obstacles += [(os.path.dirname(path), text) for text in told if is_obstacle]
+
+
+def _begins_like_certificate(data: bytes) -> bool:
+    is_der = data[:1] == b"\x30"
+    return _DER_CERTIFICATE.match(data) is not None if is_der else certificates.looks_like(data)
 
 
 def _bounded(problems: list[str]) -> tuple[str, ...]:
@@ -97,26 +128,48 @@ def _is_private_key(data: bytes) -> bool:
     return _is_der_key(data) if data[:1] == b"\x30" else _PEM_KEY.search(data) is not None
 
 
-def _files(folders: Iterable[str], recursive: bool, max_files: int, problems: list[str]) -> Iterator[str]:
+def _files(
+    folders: Iterable[str],
+    own: frozenset[str],
+    recursive: bool,
+    max_files: int,
+    problems: list[str],
+    obstacles: list[tuple[str, str]],
+) -> Iterator[str]:
     seen: set[tuple[int, int]] = set()
     count = 0
-    waiting = [os.path.realpath(folder) for folder in dict.fromkeys(folders)]
+    waiting = list(dict.fromkeys(os.path.realpath(folder) for folder in folders))
     while waiting:
         folder = waiting.pop(0)
-        entries, below = _entries(folder, seen, problems)
+        told: list[str] = []
+        entries, below = _entries(folder, folder in own, seen, problems, told)
         waiting += below if recursive else []
-        if count + len(entries) > max_files:
-            problems.append(
+        beyond = count + len(entries) > max_files
+        if beyond:
+            told.append(
                 f"{reading.shown(folder)}: not looked at to its end, more than {max_files} files; narrow the search"
             )
-            yield from entries[: max_files - count]
-            return
+        problems += told
+        obstacles += [(folder, text) for text in told if folder in own]
+        yield from entries[: max_files - count]
         count += len(entries)
-        yield from entries
+        if beyond:
+            obstacles += [
+                (left, f"{reading.shown(left)}: not looked at, too many files") for left in waiting if left in own
+            ]
+            return
 
 
-def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tuple[list[str], list[str]]:
-    """Regular files, and folders on the same file system, in a folder; nothing the second time."""
+def _entries(
+    folder: str, is_own: bool, seen: set[tuple[int, int]], problems: list[str], told: list[str]
+) -> tuple[list[str], list[str]]:
+    """Files to look at, and folders on the same file system, in a folder; nothing the second time.
+
+    Args:
+        is_own: links to files and large files are among them.
+        problems: gets what was left out by rule.
+        told: gets what could not be read.
+    """
     files: list[str] = []
     below: list[str] = []
     links = large = 0
@@ -129,9 +182,12 @@ def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tu
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.is_symlink():
                     # What it means lies in this folder, too, and is looked at there: nothing is missed.
-                    links += os.path.dirname(os.path.realpath(entry.path)) != folder
+                    is_outside = os.path.dirname(os.path.realpath(entry.path)) != folder
+                    follow = is_own and is_outside and _may_be_file(entry)
+                    files += [entry.path] if follow else []
+                    links += is_outside and not follow
                 elif entry.is_file(follow_symlinks=False):
-                    is_large = entry.stat(follow_symlinks=False).st_size > reading.MAX_SIZE
+                    is_large = not is_own and entry.stat(follow_symlinks=False).st_size > reading.MAX_SIZE
                     large += is_large
                     files += [] if is_large else [entry.path]
                 elif entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == status.st_dev:
@@ -139,9 +195,19 @@ def _entries(folder: str, seen: set[tuple[int, int]], problems: list[str]) -> tu
     except (FileNotFoundError, NotADirectoryError):
         return [], []
     except OSError as error:
-        problems.append(f"{reading.shown(folder)}: not looked at, {error.strerror}")
+        told.append(f"{reading.shown(folder)}: not looked at, {error.strerror}")
     if links:
         problems.append(f"{reading.shown(folder)}: {links} symbolic links to other folders were not followed")
     if large:
         problems.append(f"{reading.shown(folder)}: {large} files over 1 MiB were not looked at")
     return files, below
+
+
+def _may_be_file(entry: os.DirEntry) -> bool:
+    """Whether a link leads to a regular file, or to where this process may not look; not a folder, device or circle."""
+    try:
+        return entry.is_file()
+    except PermissionError:
+        return True
+    except OSError:
+        return False

@@ -8,7 +8,8 @@
 
  1. SigningOnlyTypeRefused: keys of its type can only sign, whatever is declared.
  2. OpenSshKeyRefused: OpenSSH's own format.
- 3. SshUseRefused: the public key stands in authorized_keys, is a host key, or has an SSH ``.pub`` file beside it.
+ 3. SshUseRefused: the public key stands in authorized_keys, is a host key, has an SSH ``.pub`` file or certificate in
+    its folder, or lies in a folder of SSH's own.
  4. SigningUsageRefused: the usage that is declared, bound to the key or in its receipt signs or authenticates.
  5. UnknownUsageRefused: nothing says a usage (the types X25519 and X448 say it themselves).
  6. UsageAlgorithmRefused: the algorithm cannot have one of the usages that are said.
@@ -19,7 +20,9 @@
 10. ExtendedKeyUsageRefused: one has an extended key usage beyond those for encryption (usages.py), or an empty one.
 11. UsageConflictRefused: one has a nonsigning key usage, but not that of this key, or both.
 12. ForeignCertificateRefused: a file that was named for this key has certificates or requests, and none is for it.
-13. DeclaredUsageOnlyRefused: the declared usage is all there is: no bound usage, no receipt, no certificate or request
+13. EvidenceNotReadable: something in the key's own folder begins like a certificate or request and cannot be looked at
+    (too large, broken), or cannot even be opened.
+14. DeclaredUsageOnlyRefused: the declared usage is all there is: no bound usage, no receipt, no certificate or request
     with a nonsigning key usage; unless the user vouches for it (``accept_declared_usage``).
 
 Steps 8 to 11 look at all certificates, named or found, one step after the other. A named file may hold other
@@ -34,6 +37,7 @@ from __future__ import annotations
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     AlgorithmError,
     DeclaredUsageOnlyRefused,
+    EvidenceNotReadable,
     ExtendedKeyUsageRefused,
     ForeignCertificateRefused,
     FrozenRefused,
@@ -67,7 +71,8 @@ def judge(evidence: Evidence) -> str:
     _judge_extended_key_usages(own)  # 10
     _judge_agreement(own, usage)  # 11
     _judge_named(evidence)  # 12
-    _judge_confirmation(evidence, own)  # 13
+    _judge_not_readable(evidence)  # 13
+    _judge_confirmation(evidence, own)  # 14
     return usage
 
 
@@ -121,8 +126,8 @@ def _judge_ssh(evidence: Evidence) -> None:
         )
     if evidence.ssh_uses:
         raise SshUseRefused(
-            f"{_name(evidence)}: the public key stands in {_listed(evidence.ssh_uses)}, so the key authenticates for "
-            "SSH, and such a key is never archived. Make a new key for encryption."
+            f"{_name(evidence)}: the key stands in {_listed(evidence.ssh_uses)}, so it authenticates for SSH, and such "
+            "a key is never archived. Make a new key for encryption, in a folder that is not SSH's."
         )
 
 
@@ -229,6 +234,15 @@ def _judge_named(evidence: Evidence) -> None:
                 f"certificates: {one.source} was named for {_name(evidence)} and holds nothing for this key, but a "
                 f"{one.kind} for the key {_short(one.key_id)}. Name the certificates of this key."
             )
+
+
+def _judge_not_readable(evidence: Evidence) -> None:
+    if evidence.not_readable:
+        raise EvidenceNotReadable(
+            f"{_name(evidence)}: in the key's own folder something may be a certificate that lets it sign, and cannot "
+            f"be looked at: {_listed(evidence.not_readable)}. Archive as root (become: true), mend the file, or "
+            "move what is not this key's to another folder."
+        )
 
 
 def _judge_confirmation(evidence: Evidence, own: tuple[CertificateFacts, ...]) -> None:

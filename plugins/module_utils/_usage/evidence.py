@@ -6,7 +6,7 @@
 
 Looked at: the facts of the key itself, this host's receipt, the certificates that the user names, certificates in the
 key's own file and folder (the folder of the path, and of the file behind it where the path is a link) and in folders
-that the user adds, SSH (see ssh.py), and a ``.pub`` file beside the key.
+that the user adds, and SSH (see ssh.py), with the ``.pub`` files in the key's own folder and that folder's own name.
 
 Nothing here decides; eligibility.judge() does. What could not be looked at is handed on, so that the flow can say it.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import StateError
@@ -96,13 +96,20 @@ def gather(
     """
     if not subjects:
         return Gathered(())
-    near = discovery.search([*_folders(subjects), *search])
-    ssh_keys = ssh.collect(places or ssh.SshPlaces())
+    folders = _folders(subjects)
+    near = discovery.search(search, own=folders)
+    places = places or ssh.SshPlaces()
+    ssh_keys = ssh.collect(places, folders)
     found = _by_key([*near.certificates, *(findings.certificates if findings else ())])
     problems = [*near.not_looked_at, *ssh_keys.not_looked_at]
     receipts = tuple(_receipt(state_dir, subject, problems) for subject in subjects)
     evidence = tuple(
-        _evidence(subject, receipt, found, ssh_keys, problems) for subject, receipt in zip(subjects, receipts)
+        replace(
+            _evidence(subject, receipt, found),
+            ssh_uses=(*ssh_keys.places.get(subject.facts.key_id, ()), *_lies_in(subject, places)),
+            not_readable=_not_readable(subject, near),
+        )
+        for subject, receipt in zip(subjects, receipts)
     )
     return Gathered(evidence, receipts, tuple(dict.fromkeys(problems)))
 
@@ -129,9 +136,7 @@ def _by_key(facts: Iterable[CertificateFacts]) -> dict[str, dict[bytes, Certific
     return found
 
 
-def _evidence(
-    subject: Subject, receipt: Receipt | None, found: dict, ssh_keys: ssh.SshKeys, problems: list[str]
-) -> Evidence:
+def _evidence(subject: Subject, receipt: Receipt | None, found: dict) -> Evidence:
     key_id = subject.facts.key_id
     named = {one.der for one in subject.named}
     return Evidence(
@@ -140,13 +145,15 @@ def _evidence(
         receipt_usage=receipt.usage if receipt else None,
         named=subject.named,
         found=tuple(one for data, one in found.get(key_id, {}).items() if data not in named),
-        ssh_uses=(*ssh_keys.places.get(key_id, ()), *_public_key_file(subject, problems)),
         accept_declared_usage=subject.accept_declared_usage,
     )
 
 
-def _public_key_file(subject: Subject, problems: list[str]) -> list[str]:
-    """The ``.pub`` files beside the key that hold its public key in SSH's form, as ssh-keygen puts them there."""
-    paths = dict.fromkeys(path + ".pub" for path in (subject.path, os.path.realpath(subject.path)))
-    present = reading.read_present(paths, ssh.MAX_SIZE, problems)
-    return [reading.shown(path) for path, data in present if subject.facts.key_id in ssh.key_ids(data)]
+def _lies_in(subject: Subject, places: ssh.SshPlaces) -> list[str]:
+    """The folders of SSH's own in which the key's file lies."""
+    return [reading.shown(folder) for folder in _folders([subject]) if ssh.is_own_folder(folder, places)]
+
+
+def _not_readable(subject: Subject, near: discovery.Findings) -> tuple[str, ...]:
+    own = {os.path.realpath(folder) for folder in _folders([subject])}
+    return tuple(text for folder, text in near.obstacles if folder in own)

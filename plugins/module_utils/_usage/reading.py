@@ -44,11 +44,18 @@ def read_present(paths: Iterable[str], limit: int, problems: list[str]) -> Itera
             yield path, data
 
 
-def read_one(path: str, limit: int, problems: list[str], wanted: Callable[[bytes], bool] | None = None) -> bytes | None:
+def read_one(
+    path: str,
+    limit: int,
+    problems: list[str],
+    wanted: Callable[[bytes], bool] | None = None,
+    cut: bool = False,
+) -> bytes | None:
     """The content of one file, or None when it is missing, unreadable (reported) or not ``wanted``.
 
     Args:
         wanted: ``wanted(head) -> bool`` decides by the first HEAD_SIZE bytes whether the rest is read.
+        cut: of a larger file the first ``limit`` bytes, instead of nothing; it is reported all the same.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -61,7 +68,7 @@ def read_one(path: str, limit: int, problems: list[str], wanted: Callable[[bytes
         problems.append(f"{shown(path)}: not looked at, {getattr(error, 'strerror', None) or 'not a path'}")
         return None
     try:
-        return _bounded(descriptor, path, limit, problems, wanted)
+        return _bounded(descriptor, path, limit, problems, wanted, cut)
     except OSError as error:
         problems.append(f"{shown(path)}: not looked at, {error.strerror}")
         return None
@@ -70,7 +77,7 @@ def read_one(path: str, limit: int, problems: list[str], wanted: Callable[[bytes
 
 
 def _bounded(
-    descriptor: int, path: str, limit: int, problems: list[str], wanted: Callable[[bytes], bool] | None
+    descriptor: int, path: str, limit: int, problems: list[str], wanted: Callable[[bytes], bool] | None, cut: bool
 ) -> bytes | None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -81,7 +88,8 @@ def _bounded(
         return None
     if status.st_size > limit:
         problems.append(f"{shown(path)}: not looked at, it is larger than {limit} bytes")
-        return None
+        if not cut:
+            return None
     chunks, size = [head], len(head)
     # The file may grow under us: the limit holds for what is read, not for what was announced.
     while size < limit:

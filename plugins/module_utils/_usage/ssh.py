@@ -6,7 +6,9 @@
 
 Looked at, once per task and not per key: the AuthorizedKeysFile of sshd's configuration (and always
 ``.ssh/authorized_keys`` and ``authorized_keys2``) for every account of /etc/passwd, ``/etc/ssh/authorized_keys*``
-(files, and files in folders of that name), the host keys ``/etc/ssh/ssh_host_*.pub``, and files that the user names.
+(files, and files in folders of that name), the host keys ``/etc/ssh/ssh_host_*.pub``, files that the user names, and
+every ``*.pub`` (public keys and certificates) in the folders of the keys in question. A key that lies in a folder
+``.ssh`` or below ``/etc/ssh`` is SSH's without a look.
 Not looked at: AuthorizedKeysCommand, accounts of a directory service, other hosts.
 
 What is there and cannot be read is reported, never silently passed over. Bad lines are passed over, as sshd does: a
@@ -21,6 +23,7 @@ import binascii
 import fnmatch
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
@@ -69,8 +72,19 @@ class SshKeys:
     not_looked_at: tuple[str, ...] = ()
 
 
-def collect(where: SshPlaces) -> SshKeys:
+def is_own_folder(folder: str, where: SshPlaces) -> bool:
+    """Whether a folder is one in which SSH's programs keep their keys."""
+    parts = os.path.normpath(folder).split(os.sep)
+    below = [os.path.normpath(where.folder), os.path.realpath(where.folder)]
+    return ".ssh" in parts or any((folder + os.sep).startswith(top + os.sep) for top in below)
+
+
+def collect(where: SshPlaces, folders: Iterable[str] = ()) -> SshKeys:
     """Read all places.
+
+    Args:
+        where: this host's places.
+        folders: those of the keys in question; every ``*.pub`` in them is read.
 
     Raises:
         FileError: when a file of ``where.extra`` cannot be read: the user named it.
@@ -78,7 +92,13 @@ def collect(where: SshPlaces) -> SshKeys:
     places: dict[str, tuple[str, ...]] = {}
     problems: list[str] = []
     extra = [(path, _files.read_file(path, MAX_SIZE, follow_links=True)) for path in where.extra]
-    paths = list(dict.fromkeys([*_server_files(where.folder, problems), *_account_files(where, problems)]))
+    beside = [
+        os.path.join(folder, name)
+        for folder in dict.fromkeys(os.path.realpath(folder) for folder in folders)
+        for name in reading.names(folder, problems)
+        if name.endswith(".pub")
+    ]
+    paths = list(dict.fromkeys([*_server_files(where.folder, problems), *_account_files(where, problems), *beside]))
     for path, data in [*extra, *reading.read_present(paths, MAX_SIZE, problems)]:
         for key_id in key_ids(data):
             places[key_id] = (*places.get(key_id, ()), reading.shown(path))

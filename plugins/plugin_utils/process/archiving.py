@@ -92,7 +92,7 @@ def archive(task: ControllerTask) -> dict:
 
 def _check_not_an_agents(rows: list[dict], groups: tuple[RecoveryGroup, ...]) -> None:
     """Raise RecoveryGroupError for an agent's own key: the agent, or a lost key, would be needed to open it again."""
-    for group, agent in [(group, agent) for group in groups for agent in group.agents]:
+    for group, agent in [(every, member) for every in groups for member in every.agents]:
         for row in rows:
             if row["key_id"] in (agent.agent_id, agent.signer_id):
                 kind = "encryption" if row["key_id"] == agent.agent_id else "signing"
@@ -105,7 +105,10 @@ def _check_not_an_agents(rows: list[dict], groups: tuple[RecoveryGroup, ...]) ->
 
 def _note(warnings: list) -> str:
     """What the event says about evidence that was not looked at; the host's words, so only so many of them."""
-    return f"{len(warnings)} warnings, first: {str(warnings[0])[:200]}" if warnings else ""
+    if not warnings:
+        return ""
+    first = getattr(warnings[0], "event", None)  # ansible-core 2.19 makes objects of a module's warnings
+    return f"{len(warnings)} warnings, first: {str(first.msg if first else warnings[0])[:200]}"
 
 
 def _candidates(task: ControllerTask, rows: list[dict], relay: Any) -> list[Candidate]:
@@ -153,9 +156,7 @@ def _essence(groups: tuple) -> list[tuple]:
     ]
 
 
-def _archive_chunk(
-    task: ControllerTask, groups: tuple[RecoveryGroup, ...], chunk: list[Candidate], note: str
-) -> None:
+def _archive_chunk(task: ControllerTask, groups: tuple[RecoveryGroup, ...], chunk: list[Candidate], note: str) -> None:
     expected = {}
     challenges = {}
     for item in chunk:

@@ -10,8 +10,9 @@ A row makes its files in a workshop and says what it expects: a class of refusal
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cryptography
@@ -141,6 +142,33 @@ def ssh_certificate(workshop, key: Path) -> None:
     (workshop.home / ".ssh/authorized_keys").write_bytes((workshop.folder / "user-cert.pub").read_bytes())
 
 
+def lone_ssh_certificate(workshop, key: Path) -> None:
+    """``id_rsa-cert.pub`` beside the key, and the public key gone."""
+    ssh_certificate(workshop, key)
+    (workshop.home / ".ssh/authorized_keys").unlink()
+    (workshop.folder / "user-cert.pub").rename(workshop.keys / "key-cert.pub")
+
+
+def linked_pub(workshop, key: Path) -> None:
+    in_file("elsewhere/any")(workshop, key)
+    (workshop.keys / "any.pub").symlink_to(workshop.folder / "elsewhere/any")
+
+
+def lying_in(folder: str, link: bool = False) -> Callable:
+    """A bound key whose file, or the file behind it, lies in this folder."""
+
+    def make(workshop) -> Given:
+        key = workshop.bind(workshop.key("rsa"), KT)
+        moved = workshop.folder / folder / "any.key"
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        key.rename(moved)
+        if link:
+            key.symlink_to(moved)
+        return Given(key if link else moved, KT)
+
+    return make
+
+
 def receipt(algorithm: str, said: str, usage: str | None = None) -> Callable:
     """A key without a usage of its own, for which this host has a receipt."""
 
@@ -206,6 +234,50 @@ def behind_a_link(workshop) -> Given:
     link.parent.mkdir()
     link.symlink_to(key)
     return Given(link, KT)
+
+
+def linked_certificate(workshop) -> Given:
+    """The key is a file here, and its certificate a link to another folder."""
+    key = workshop.bind(workshop.key("rsa"), KT)
+    certificate = workshop.certificate(key, "keyUsage = digitalSignature", where=workshop.folder / "one.pem")
+    (workshop.keys / "cert.pem").symlink_to(certificate)
+    return Given(key, KT)
+
+
+def beside(name: str, content: Callable) -> Callable:
+    """A bound key, and a file in its folder with content that ``content(workshop, key)`` makes."""
+
+    def make(workshop) -> Given:
+        key = workshop.bind(workshop.key("rsa"), KT)
+        (workshop.keys / name).write_bytes(content(workshop, key))
+        return Given(key, KT, accept=True)
+
+    return make
+
+
+def certificate_of_another(workshop, form: str = "PEM") -> bytes:
+    """What it says is no matter: it stands before something that hides the key's own."""
+    path = workshop.certificate(workshop.key("ec", "other.pem"), KU_EC, where=workshop.folder / "other.crt")
+    return workshop.run("openssl", "x509", "-in", path, "-outform", form)
+
+
+LARGE = 1 << 20
+
+
+def linked_large(workshop) -> Given:
+    given = beside("cert.pem", lambda workshop, key: b"")(workshop)
+    (workshop.keys / "cert.pem").unlink()
+    (workshop.folder / "large.pem").write_bytes(certificate_of_another(workshop) + b"\n" * LARGE)
+    (workshop.keys / "cert.pem").symlink_to(workshop.folder / "large.pem")
+    return given
+
+
+def links_to_no_files(workshop) -> Given:
+    key = workshop.bind(workshop.key("rsa"), KT)
+    for name, target in (("folder", "/usr"), ("none", "/nowhere"), ("device", "/dev/zero"), ("circle", "circle")):
+        (workshop.keys / name).symlink_to(target)
+    os.mkfifo(workshop.keys / "pipe")
+    return Given(key, KT)
 
 
 def der_with_text(workshop) -> Given:
@@ -276,6 +348,13 @@ REFUSED = [
     Row("/etc/ssh/authorized_keys", "SshUseRefused", ssh_use(in_file("ssh/authorized_keys"))),
     Row("SSH host key", "SshUseRefused", ssh_use(in_file("ssh/ssh_host_rsa_key.pub"))),
     Row("SSH .pub file beside the key", "SshUseRefused", ssh_use(in_file("keys/key.pem.pub"))),
+    Row("id_rsa-cert.pub without id_rsa.pub", "SshUseRefused", ssh_use(lone_ssh_certificate)),
+    Row("any .pub file in the key's folder", "SshUseRefused", ssh_use(in_file("keys/any.pub"))),
+    Row(".pub file that is a link", "SshUseRefused", ssh_use(linked_pub)),
+    Row("key file in .ssh", "SshUseRefused", lying_in("home/.ssh")),
+    Row("key file below .ssh", "SshUseRefused", lying_in("home/.ssh/keys")),
+    Row("key file behind a link in .ssh", "SshUseRefused", lying_in("home/.ssh", link=True)),
+    Row("key file below /etc/ssh", "SshUseRefused", lying_in("ssh/keys")),
     Row("SSH user certificate", "SshUseRefused", ssh_use(ssh_certificate)),
     Row("named authorized_keys file", "SshUseRefused", ssh_use(extra_file)),
     # 4. declared, bound or received signing usage
@@ -314,6 +393,7 @@ REFUSED = [
     Row("certificate inside the key file", "SigningCertificateRefused", in_the_key_file),
     Row("certificate in a searched folder", "SigningCertificateRefused", in_searched_folder),
     Row("certificate behind a link", "SigningCertificateRefused", behind_a_link),
+    Row("certificate that is a link to another folder", "SigningCertificateRefused", linked_certificate),
     Row("DER certificate", "SigningCertificateRefused", der_with_text),
     Row("request with Microsoft's attribute", "SigningCertificateRefused", microsoft_request),
     Row("request with a compressed point", "SigningCertificateRefused", compressed_point),
@@ -342,7 +422,34 @@ REFUSED = [
     Row("ec certificate for transport", "UsageConflictRefused", ec(KU_RSA)),
     # 12. certificate for another key
     Row("certificate for another key", "ForeignCertificateRefused", foreign),
-    # 13. nothing but the user's word
+    # 13. what may be a certificate, and cannot be looked at
+    Row(
+        "large PEM beside the key",
+        "EvidenceNotReadable",
+        beside("all.pem", lambda workshop, key: certificate_of_another(workshop) + b"\n" * LARGE),
+    ),
+    Row(
+        "large PEM with text before it",
+        "EvidenceNotReadable",
+        beside("all.pem", lambda workshop, key: b"text\n" * 999 + certificate_of_another(workshop) + b"\n" * LARGE),
+    ),
+    Row(
+        "large DER beside the key",
+        "EvidenceNotReadable",
+        beside("all.der", lambda workshop, key: certificate_of_another(workshop, "DER") + b"\n" * LARGE),
+    ),
+    Row(
+        "DER that is cut off",
+        "EvidenceNotReadable",
+        beside("cut.der", lambda workshop, key: certificate_of_another(workshop, "DER")[:-9]),
+    ),
+    Row(
+        "PEM that is cut off",
+        "EvidenceNotReadable",
+        beside("cut.pem", lambda workshop, key: certificate_of_another(workshop)[:-40]),
+    ),
+    Row("link to a large PEM", "EvidenceNotReadable", linked_large),
+    # 14. nothing but the user's word
     Row("declared only, rsa", "DeclaredUsageOnlyRefused", key_of("rsa", KT)),
     Row("declared only, ec-p256", "DeclaredUsageOnlyRefused", key_of("ec", KA)),
     # the vault's
@@ -373,6 +480,16 @@ ACCEPTED = [
             "1.3.6.1.4.1.311.80.1",
         )
     ),
+    Row("large text beside the key", KT, beside("log", lambda workshop, key: b"text\n" * LARGE)),
+    Row("large other DER beside the key", KT, beside("x.der", lambda workshop, key: b"\x30\x84" + b"\x01" * 2 * LARGE)),
+    Row("large binary beside the key", KT, beside("core", lambda workshop, key: b"\x7fELF" + b"\1" * 2 * LARGE)),
+    Row("small other DER beside the key", KT, beside("y.der", lambda workshop, key: b"\x30\x82\x01\x01\x02\x01\x03")),
+    Row("links that lead to no files", KT, links_to_no_files),
+    Row(
+        "another key's .pub file",
+        KT,
+        beside("o.pub", lambda workshop, key: workshop.ssh_line(workshop.key("ec", "o")).encode()),
+    ),
     Row("commented out in authorized_keys", KT, ssh_use(in_file("home/.ssh/authorized_keys", "# "))),
 ]
 
@@ -388,6 +505,29 @@ def test_refused(workshop, row: Row) -> None:
 @pytest.mark.parametrize("row", ACCEPTED, ids=lambda row: row.name)
 def test_accepted(workshop, row: Row) -> None:
     assert judge(workshop, row.make(workshop)) == row.expected
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_may_not_be_opened_is_refused(workshop, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """As for a user other than root; only the key's own folder counts."""
+    given = beside("secret", lambda workshop, key: b"anything")(workshop)
+    (workshop.folder / "far").mkdir(exist_ok=True)
+    (workshop.folder / "far" / "secret").write_bytes(b"anything")
+    name = "open" if what == "file" else "scandir"
+    real = getattr(os, name)
+
+    def forbidden(path: object, *rest: object, **more: object) -> object:
+        if str(path).endswith("secret") or (what == "folder" and str(path) == closed):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, name, forbidden)
+    closed = str(workshop.keys)
+    with pytest.raises(_errors.EvidenceNotReadable, match="Permission denied"):
+        judge(workshop, given)
+    (workshop.keys / "secret").unlink()
+    closed = str(workshop.folder / "far")
+    assert judge(workshop, replace(given, search=(workshop.folder / "far",))) == KT
 
 
 def test_every_class_of_refusal_has_a_row() -> None:
