@@ -84,9 +84,7 @@ def _grep(work: Path) -> Iterator[tuple[int, bytes]]:
         yield int(offset), match
 
 
-def files_below(
-    folder: Path, shown: str, since: float = 0.0, without: Path | None = None
-) -> Iterator[Haystack]:
+def files_below(folder: Path, shown: str, since: float = 0.0, without: Path | None = None) -> Iterator[Haystack]:
     """All files below a folder, and the names of all that is there: names leak too.
 
     Args:
@@ -98,9 +96,7 @@ def files_below(
     names = []
     for parent, folders, files in os.walk(folder):
         # What pytest keeps of other tests: many files, and none of the story's processes knows of them.
-        folders[:] = [
-            name for name in folders if not name.startswith("pytest-of-") and Path(parent, name) != without
-        ]
+        folders[:] = [name for name in folders if not name.startswith("pytest-of-") and Path(parent, name) != without]
         names += [os.path.join(parent, name) for name in (*folders, *files)]
         for name in files:
             path = Path(parent, name)

@@ -27,8 +27,6 @@ AGENTS = ("agent-1", "agent-2", "agent-3")
 #: Characters that quoting changes: such a passphrase looks different in every kind of log.
 NASTY = "\\'\"é $%<&;`{"
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
-
 
 def passphrase(nasty: bool = False) -> str:
     """A new one, with which nothing else begins or ends."""
@@ -155,8 +153,8 @@ class World:
                 else:
                     yield Haystack(f"controller/{name}", folder.read_bytes())
         for folder in ("/tmp", "/var/tmp", "/dev/shm", str(Path.home())):
-            # The checkout may lie in one of them, with the inventory, the hosts' disks and all else that may hold secrets.
-            yield from files_below(Path(folder), folder, since=self.begin, without=_CHECKOUT)
+            # The checkout may lie in one of them, with all that may hold secrets.
+            yield from files_below(Path(folder), folder, since=self.begin, without=CHECKOUT)
 
     def _settings(self) -> list[str]:
         home = self.base / "ansible"
