@@ -81,7 +81,6 @@ def _approval(agent: str, host: str, request: str) -> dict:
         "keyops_agent_encryption_key": str(folder / "encryption.key"),
         "keyops_agent_signing_key": str(folder / "signing.key"),
         "keyops_approve_without_asking": True,
-        "keyops_approve_without_asking": True,
     }
 
 
