@@ -113,7 +113,7 @@ def play(
         log.seek(0)
         output = log.read()
     if code is not None and (code or not _did(output, changed)):
-        sys.exit(f"{output}\n{playbook} ended with {code}; changes that were expected: {changed}")
+        sys.exit(f"...{output[-4000:]}\n{playbook} ended with {code}; changes that were expected: {changed}")
     return Played(seconds, output, code is not None)
 
 
