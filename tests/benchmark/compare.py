@@ -7,8 +7,8 @@
     python tests/benchmark/compare.py [--whole]
 
 The sides take turns, in every other round in the other order. Each of our plays has a ping play right before it, and is
-compared with that one: so what else the machine does at that time hits both. The table shows seconds of whole plays and
-medians of the ratios. Fails when a target is missed.
+compared with that one: so what else the machine does at that time hits both. The table shows seconds of whole plays,
+the median of the ratios to the ping play, and the ratio of the loop's median to ours. Fails when a target is missed.
 """
 
 from __future__ import annotations
