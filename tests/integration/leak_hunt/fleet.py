@@ -43,6 +43,11 @@ class Fleet:
     def inventory(self) -> Path:
         return self.folder / "inventory.yml"
 
+    def address(self, host: str) -> str:
+        """The host's IPv4 address on the bridge."""
+        (found,) = re.findall(rf"^Host {host}\n    HostName (\S+)$", (self.folder / "ssh_config").read_text(), re.MULTILINE)
+        return str(found)
+
     def pid(self, host: str) -> int:
         """The first process inside the host, its sshd."""
         outer = (self.folder / "hosts" / host / "pid").read_text().split()[0]

@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
+import signal
 import socket
 import subprocess
 import threading
@@ -85,26 +88,45 @@ class Sampler:
 
 
 class Capture:
-    """All that crosses the fleet's bridge."""
+    """All that crosses the fleet's bridge: between its two marks, with nothing dropped on the way."""
 
     def __init__(self, fleet: Fleet, path: Path) -> None:
         self.path = path
-        self._command = ["tcpdump", "-i", fleet.bridge, "-U", "-s", "0", "-Z", "root", "-w", str(path)]
+        self._to = (fleet.bridge_address, fleet.address("host1"))
+        # Packets are handed over one by one and at once; 64 MiB for those that tcpdump has no time for yet.
+        self._command = ["tcpdump", "-i", fleet.bridge, "--immediate-mode", "-B", "65536", "-U", "-s", "0"]
+        self._command += ["-Z", "root", "-w", str(path)]
 
     def __enter__(self) -> Capture:
         self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE)
         assert self._process.stderr
         assert b"listening on" in self._process.stderr.readline()
+        self._mark()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        time.sleep(0.3)  # what was sent just now is on its way to tcpdump
-        self._process.terminate()
-        self._process.communicate()
+        try:
+            self._mark()
+        finally:
+            self._process.send_signal(signal.SIGINT)
+            _output, said = self._process.communicate(timeout=60)
+        assert re.search(rb"^0 packets dropped by kernel", said, re.MULTILINE), said.decode()
 
     def haystacks(self) -> Iterator[Haystack]:
         """The capture."""
         yield Haystack("traffic", self.path.read_bytes())
+
+    def _mark(self) -> None:
+        """Returns when something sent now is in the file, and so all that was sent before it."""
+        mark = secrets.token_bytes(16)
+        bridge, host = self._to
+        end = time.monotonic() + 60
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind((bridge, 0))
+            while not (self.path.exists() and mark in self.path.read_bytes()):
+                assert time.monotonic() < end, "tcpdump does not see the bridge"
+                sender.sendto(mark, (host, 9))
+                time.sleep(0.2)
 
 
 class Syslog:
