@@ -45,7 +45,8 @@ class Fleet:
 
     def address(self, host: str) -> str:
         """The host's IPv4 address on the bridge."""
-        (found,) = re.findall(rf"^Host {host}\n    HostName (\S+)$", (self.folder / "ssh_config").read_text(), re.MULTILINE)
+        configured = (self.folder / "ssh_config").read_text()
+        (found,) = re.findall(rf"^Host {host}\n    HostName (\S+)$", configured, re.MULTILINE)
         return str(found)
 
     def pid(self, host: str) -> int:
