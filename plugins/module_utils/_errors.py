@@ -217,6 +217,10 @@ class VaultUnavailable(VaultError):
     """The vault does not answer, is locked or sealed."""
 
 
+class VaultSealed(VaultUnavailable):
+    """The vault server is sealed, and was not unsealed in time."""
+
+
 class VaultForbidden(VaultError):
     """The vault refuses this credential."""
 

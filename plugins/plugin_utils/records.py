@@ -74,7 +74,7 @@ def problems_of_names(names: Iterable[str], last: int) -> list[RecordProblem]:
         if not re.fullmatch("[1-9][0-9]{0,11}", number) or path.count("/") != 2:
             problems.append(RecordProblem(path, "is not the name of a record; somebody put it there"))
         elif int(number) > last:
-            problems.append(RecordProblem(path, f"lies beyond a gap: the revisions end with {last}"))
+            problems.append(RecordProblem(path, f"lies beyond a gap, or was destroyed: the revisions end with {last}"))
     return problems
 
 

@@ -9,6 +9,7 @@ Invariants, which one contract test suite checks for every backend:
 - An object never changes. ``create`` leaves a name that exists as it is and says so, whatever the content.
 - ``create`` returns when what it created is durable, and two writers of one name never both create it.
 - The name of a destroyed object stays taken: it cannot be created again, so nobody can put another object there.
+- ``list`` names everything that was ever created; ``exists`` and ``read`` tell what still is.
 
 All meaning lives above it, once (records, event log, ...). Names are checked here for every backend, so that no caller
 can reach anything but an object. An open vault belongs to the process that opened it.
@@ -62,6 +63,8 @@ class Vault(ABC):
 
     def list(self, prefix: str, after: str = "", limit: int | None = None) -> Paths:
         """Full paths below ``prefix`` (``records/``, ``records/<key ID>/``), sorted as bytes, greater than ``after``.
+
+        Destroyed objects are among them: their names are all that is left of them.
 
         Args:
             prefix: ends with a slash.

@@ -16,6 +16,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import sqlite_file
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Paths, Vault
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.openbao import OpenBaoVault
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server_options import server_options
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.sqlite import SqliteVault
 
 
@@ -35,9 +37,10 @@ def open_vault(options: Mapping[str, object] | None, check_mode: bool = False, m
     """
     if not options:
         raise OptionError("vault: this needs a vault; set for example vault: {backend: sqlite, path: /absolute/path}")
-    backend = options.get("backend") or "sqlite"
-    if backend != "sqlite":
-        raise OptionError(f"vault.backend: {backend!r} is not known; use sqlite")
+    if options.get("backend") == "openbao":
+        return OpenBaoVault(server_options(options, os.environ), writable=not check_mode)
+    if options.get("url"):
+        raise OptionError("vault.url: it is for a vault server; set vault.backend to openbao, or remove it")
     return _open_sqlite(options.get("path"), check_mode, make)
 
 

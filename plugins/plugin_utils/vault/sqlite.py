@@ -128,9 +128,12 @@ class SqliteVault(Vault):
         return {path: bytes(content) for path, content in self._select("path, content", paths)}
 
     def _list(self, prefix: str, after: str, limit: int | None) -> Paths:
-        query = "SELECT path FROM object WHERE path > ? AND path < ? ORDER BY path LIMIT ?"
+        query = (
+            "SELECT path FROM object WHERE path > :after AND path < :end UNION ALL "
+            "SELECT path FROM condemned WHERE path > :after AND path < :end ORDER BY path LIMIT :limit"
+        )
         end = prefix[:-1] + chr(ord("/") + 1)
-        bounds = (max(after, prefix), end, -1 if limit is None else limit)
+        bounds = {"after": max(after, prefix), "end": end, "limit": -1 if limit is None else limit}
         return [path for (path,) in self._run(lambda connection: connection.execute(query, bounds).fetchall())]
 
     def _destroy(self, paths: Paths) -> None:

@@ -37,7 +37,8 @@ class MemoryVault(Vault):
         return {path: self._objects[path] for path in paths if path in self._objects}
 
     def _list(self, prefix: str, after: str, limit: int | None) -> Paths:
-        return sorted(path for path in self._objects if path.startswith(prefix) and path > after)[:limit]
+        taken = [*self._objects, *self._condemned]
+        return sorted(path for path in taken if path.startswith(prefix) and path > after)[:limit]
 
     def _destroy(self, paths: Paths) -> None:
         for path in paths:

@@ -1,0 +1,295 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Talking to a vault server: one login, a bounded pool of connections, requests that outlive what passes by.
+
+- A request is sent again after a broken connection and after the answers that mean "not now" (429, 5xx: sealed, no
+  leader, standby, restarting), with growing pauses, until the vault's ``timeout`` is over. The answer says whether an
+  earlier attempt may have been carried out although nothing came back (``unclear``).
+- Every request asks for the newest state. A standby answers reads from its own, older copy; a state number that no
+  server has reached yet makes it forward the request to the leader (``X-Vault-Index``, a header of the server's own).
+- Redirections from TLS to clear text are not followed: they would carry the token.
+- No answer of the server and no credential is ever part of a message; the server's own ``errors`` are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    OptionError,
+    VaultForbidden,
+    VaultFull,
+    VaultSealed,
+    VaultUnavailable,
+)
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server_options import ServerOptions
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.token_cache import shared_token
+
+# At the top: loaded in every worker, after the fork, it costs many times as much (measured over 40 hosts: 14 s, not 3).
+try:
+    import hvac
+    import requests
+    from hvac.adapters import RawAdapter
+    from requests.adapters import HTTPAdapter
+except ImportError:
+    hvac = None
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+#: Answers that pass by: too many requests, state not there yet, sealed, standby, no leader, storage not ready.
+_PASSING = frozenset({412, 429, 472, 473, 500, 502, 503, 504})
+_CONNECT, _READ = 5.0, 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
+#: A state that no server has reached yet.
+_NEWEST = str(2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: of HTTP.
+        body: the JSON object, empty where there was none.
+        unclear: an earlier attempt may have been carried out.
+    """
+
+    status: int
+    body: Mapping[str, Any]
+    unclear: bool = False
+
+    @property
+    def errors(self) -> str:
+        """What the server complains about, on one line and not too long."""
+        return " ".join("; ".join(map(str, self.body.get("errors") or [])).split())[:300]
+
+
+class Server:
+    """A vault server as one user. Belongs to the process that made it; ``each`` uses threads of its own."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        if hvac is None:
+            raise OptionError(
+                "vault.backend: openbao needs the Python library hvac on the controller; install what "
+                "requirements-openbao.txt of the collection lists"
+            )
+        self.options = options
+        self._session = _session(options)
+        self._client = hvac.Client(
+            url=options.url,
+            namespace=options.namespace or None,
+            session=self._session,
+            adapter=RawAdapter,
+            timeout=(_CONNECT, _READ),
+        )
+        # Without a token hvac would take one from the environment or the home folder by itself.
+        self._client.token = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._logging_in = threading.Lock()
+        self._token = ""
+        self._newest: dict[str, str] = {}
+
+    def close(self) -> None:
+        """End all connections."""
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._session.close()
+
+    def each(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+        """``work`` done for every item, over all connections at once; results in the order of the items."""
+        listed = list(items)
+        if len(listed) < 2:
+            return [work(item) for item in listed]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.options.connections, thread_name_prefix="vault")
+        return list(self._pool.map(work, listed))
+
+    def request(self, method: str, path: str, data: object = None, query: Mapping[str, object] | None = None) -> Answer:
+        """One request as the user, with everything that is tried again.
+
+        Args:
+            method: ``get``, ``list``, ``post``, ``put`` or ``delete``.
+            path: below ``/v1/``.
+
+        Raises:
+            VaultForbidden: when the login is refused.
+            VaultUnavailable: when nothing but passing failures came for ``timeout`` seconds.
+        """
+        token = self._token or self._log_in("")
+        answer = self._sent(method, path, data, query, token)
+        if answer.status == 403 and self.options.auth_method != "token" and self._is_spent(token):
+            again = self._sent(method, path, data, query, self._log_in(token))
+            answer = Answer(again.status, again.body, again.unclear or answer.unclear)
+        return answer
+
+    def _log_in(self, refused: str) -> str:
+        with self._logging_in:
+            if self._token and self._token != refused:
+                return self._token
+            options = self.options
+            if options.auth_method == "token":
+                self._token = options.login["token"]
+            else:
+                # The digest stands for server and credential, so that two plays' vaults never share a token.
+                text = json.dumps([options.url, options.namespace, options.auth_mount, dict(options.login)])
+                text += json.dumps(options.certificate)
+                self._token = shared_token(hashlib.sha256(text.encode()).hexdigest(), self._new_token, refused)
+            return self._token
+
+    def _new_token(self) -> tuple[str, float]:
+        options = self.options
+        answer = self._sent("post", f"auth/{options.auth_mount}/login", dict(options.login), None, "")
+        auth = answer.body.get("auth")
+        if answer.status != 200 or not isinstance(auth, Mapping) or not auth.get("client_token"):
+            raise VaultForbidden(
+                f"vault.auth_method: the server refuses the {options.auth_method} login at auth/{options.auth_mount} "
+                f"({answer.errors or answer.status}); check the credential, vault.auth_mount and vault.namespace"
+            )
+        return str(auth["client_token"]), float(auth.get("lease_duration") or 1e9)
+
+    def _is_spent(self, token: str) -> bool:
+        return self._sent("get", "auth/token/lookup-self", None, None, token).status == 403
+
+    def _sent(self, method: str, path: str, data: object, query: Mapping[str, object] | None, token: str) -> Answer:
+        end = time.monotonic() + self.options.timeout
+        pause, unclear = _FIRST_PAUSE, False
+        while True:
+            failure: Exception | None = None
+            try:
+                with _told_errors(self.options):
+                    answer = self._sent_once(method, path, data, query, token)
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+                failure, answer = error, Answer(0, {})
+            if answer.status and answer.status not in _PASSING and "Upgrading from non-versioned" not in answer.errors:
+                return Answer(answer.status, answer.body, unclear)
+            if "no space left on device" in answer.errors:
+                raise VaultFull("the vault server's disk is full; free some space there and run again, nothing is lost")
+            unclear = True
+            if time.monotonic() + pause > end:
+                raise _given_up(self.options, answer, failure)
+            # Jitter, so that those who failed together do not come back together.
+            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _sent_once(
+        self, method: str, path: str, data: object, query: Mapping[str, object] | None, token: str
+    ) -> Answer:
+        if not self._newest:
+            health = self._learn_newest()
+            if health.status != 200:
+                return health
+        response = self._client.adapter.request(
+            method,
+            f"/v1/{path}",
+            headers={**self._newest, **({"X-Vault-Token": token} if token else {})},
+            raise_exception=False,
+            **({} if data is None else {"json": data}),
+            **({} if query is None else {"params": dict(query)}),
+        )
+        return Answer(response.status_code, _body(response))
+
+    def _learn_newest(self) -> Answer:
+        """Make the headers that ask for this cluster's newest state. Health belongs to no user and no namespace."""
+        query = {"standbyok": "true", "perfstandbyok": "true"}
+        response = self._session.get(
+            f"{self.options.url}/v1/sys/health",
+            params=query,
+            timeout=(_CONNECT, _READ),
+            verify=self.options.verify,
+        )
+        body = _body(response)
+        if response.status_code == 200:
+            state = json.dumps({"cluster": body.get("cluster_id", ""), "value": _NEWEST})
+            index = base64.b64encode(state.encode()).decode()
+            self._newest = {"X-Vault-Inconsistent": "forward-active-node", "X-Vault-Index": index}
+        elif body.get("sealed"):
+            body = {"errors": ["Vault is sealed"]}
+        elif body.get("initialized") is False:
+            body = {"errors": ["Vault is not initialized"]}
+        # Health says 501 for a new server, 503 for a sealed one: both may pass by.
+        return Answer(503 if response.status_code == 501 else response.status_code, body)
+
+
+def _session(options: ServerOptions) -> Any:
+    session = _session_class()()
+    session.verify = options.verify
+    session.cert = options.certificate
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=options.connections, pool_block=True)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def _session_class() -> type:
+    class Session(requests.Session):
+        """Follows no redirection from TLS to clear text."""
+
+        def get_redirect_target(self, resp: Any) -> str | None:
+            """Where the answer redirects to, unless that would be in clear."""
+            target: str | None = super().get_redirect_target(resp)
+            return None if target and resp.url.startswith("https:") and not target.startswith("https:") else target
+
+    return Session
+
+
+def _body(response: Any) -> Mapping[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+@contextmanager
+def _told_errors(options: ServerOptions) -> Iterator[None]:
+    """What no retry mends, as our own errors."""
+    try:
+        yield
+    except requests.exceptions.SSLError as error:
+        if "EOF occurred" in str(error) or "UNEXPECTED_EOF" in str(error):
+            raise requests.ConnectionError("the connection was cut") from error
+        raise VaultUnavailable(
+            f"vault.url: the TLS connection to {options.url} fails ({_reason(error)}); check vault.ca_cert, the host "
+            "name in the server's certificate, and vault.client_cert where the server wants one"
+        ) from error
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL) as error:
+        raise OptionError(f"vault.url: {options.url} (or the proxy in the environment) is no valid address") from error
+    except requests.exceptions.TooManyRedirects as error:
+        raise VaultUnavailable(f"vault.url: {options.url} redirects in a circle; name the server itself") from error
+    except OSError as error:
+        if isinstance(error, requests.RequestException):
+            raise
+        raise OptionError(f"vault: a certificate or key file cannot be read: {error.strerror or error}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return text[text.find("[SSL") :].split("(_ssl.c")[0].strip() if "[SSL" in text else "certificate or protocol error"
+
+
+def _given_up(options: ServerOptions, answer: Answer, failure: Exception | None) -> VaultUnavailable:
+    tried = f"tried for {options.timeout} s"
+    if "sealed" in answer.errors.lower():
+        return VaultSealed(f"the vault at {options.url} is sealed ({tried}); unseal it and run again")
+    if failure is not None:
+        why = type(failure).__name__
+        return VaultUnavailable(
+            f"vault.url: {options.url} cannot be reached ({why}, {tried}); check address and network"
+        )
+    return VaultUnavailable(
+        f"the vault at {options.url} answers {answer.status} {answer.errors!r} ({tried}); check the cluster's state "
+        "(bao status), and run again"
+    )

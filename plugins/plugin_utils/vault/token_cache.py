@@ -1,0 +1,71 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One login for all workers of a play: vault tokens in memory that Ansible's process shares with the ones it forks.
+
+The memory is made when this module is loaded, which Ansible does before it forks, and has no name that another user
+could open. It is a file in memory only because file locks end with the process that holds them, so a killed worker
+locks nobody out. Where the system has no such files (it is not Linux), every worker logs in by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+
+#: Seconds before its end at which a token is used no more.
+_MARGIN = 30.0
+
+_LIMIT = 1 << 20
+
+_memory: int | None = os.memfd_create("keyops-tokens") if hasattr(os, "memfd_create") else None
+
+
+def shared_token(name: str, log_in: Callable[[], tuple[str, float]], refused: str = "") -> str:
+    """The token that is kept under ``name``, or a new one from ``log_in``, which one worker does while others wait.
+
+    Args:
+        name: stands for server and credential, and tells nothing of them (a digest).
+        log_in: returns a token and for how many seconds it is good.
+        refused: a token that the server does not take any more.
+    """
+    if _memory is None:
+        return log_in()[0]
+    with _locked(_memory):
+        # The monotonic clock is one for all processes of the machine.
+        kept, now = _read(_memory), time.monotonic()
+        token, until = kept.get(name, ("", 0.0))
+        if token and token != refused and now < until - _MARGIN:
+            return str(token)
+        token, seconds = log_in()
+        _write(_memory, {**kept, name: (token, now + seconds)})
+        return token
+
+
+@contextlib.contextmanager
+def _locked(memory: int) -> Iterator[None]:
+    # POSIX locks belong to the process, not to the open file that a fork shares.
+    fcntl.lockf(memory, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(memory, fcntl.LOCK_UN)
+
+
+def _read(memory: int) -> dict:
+    content = os.pread(memory, _LIMIT, 0)
+    try:
+        return dict(json.loads(content)) if content else {}
+    except ValueError:  # its writer was killed
+        return {}
+
+
+def _write(memory: int, kept: dict) -> None:
+    content = json.dumps(kept).encode()
+    os.ftruncate(memory, 0)
+    os.pwrite(memory, content, 0)

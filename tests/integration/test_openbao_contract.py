@@ -1,0 +1,56 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The contract of every vault backend, here of real OpenBao servers: one alone, and a standby of three with Raft."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openbao_cluster import Cluster, Node
+from vault_contract import *  # noqa: F403
+
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+
+#: What somebody may do who may do everything but change or remove: the server then answers a second create with 403.
+_CREATE_ONLY = """
+path "{mount}/data/*" {{ capabilities = ["create", "read"] }}
+path "{mount}/metadata/*" {{ capabilities = ["read", "list"] }}
+path "{mount}/destroy/*" {{ capabilities = ["update"] }}
+"""
+
+
+@pytest.fixture(name="alone", scope="module")
+def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("alone"), 1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(name="three", scope="module")
+def _three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("three"), 3) as cluster:
+        yield cluster
+
+
+@pytest.fixture(name="vault", params=["alone, root", "three, standby, create-only"])
+def _vault(request: pytest.FixtureRequest) -> Iterator[Vault]:
+    cluster = request.getfixturevalue(request.param.split(",")[0])
+    mount = f"keyops-{secrets.token_hex(4)}"
+    cluster.mount(mount)
+    node, token = cluster.leader(), cluster.root_token
+    if "standby" in request.param:
+        node = next(one for one in cluster.nodes if one != node)
+        token = cluster.token(mount, _CREATE_ONLY.format(mount=mount))
+    with _opened(cluster, node, mount, token) as vault:
+        yield vault
+
+
+def _opened(cluster: Cluster, node: Node, mount: str, token: str, ca_cert: Path | None = None) -> Vault:
+    options = {"backend": "openbao", "url": node.url, "mount": mount, "token": token}
+    options |= {"ca_cert": str(ca_cert or cluster.ca_cert), "validate_certs": True, "auth_method": "token"}
+    return open_vault({**options, "connections": 16, "timeout": 60})
