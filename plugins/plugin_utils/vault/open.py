@@ -14,11 +14,18 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     VaultReadOnly,
     VaultUnavailable,
 )
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import sqlite_file
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import (
+    server_options,
+    sqlite_file,
+    token_cache,  # noqa: F401 - its memory must be there before Ansible forks its workers
+)
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Paths, Vault
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.openbao import OpenBaoVault
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server_options import server_options
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.sqlite import SqliteVault
+
+# What talks to a server takes a while to load. Before Ansible forks, that is once for all hosts; but only the workers
+# know the option, so whoever uses no server would wait for nothing. The environment tells earlier.
+if server_options.names_a_server(os.environ):
+    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import openbao  # noqa: F401
 
 
 def open_vault(options: Mapping[str, object] | None, check_mode: bool = False, make: bool = True) -> Vault:
@@ -38,10 +45,16 @@ def open_vault(options: Mapping[str, object] | None, check_mode: bool = False, m
     if not options:
         raise OptionError("vault: this needs a vault; set for example vault: {backend: sqlite, path: /absolute/path}")
     if options.get("backend") == "openbao":
-        return OpenBaoVault(server_options(options, os.environ), writable=not check_mode)
+        return _open_openbao(options, check_mode)
     if options.get("url"):
         raise OptionError("vault.url: it is for a vault server; set vault.backend to openbao, or remove it")
     return _open_sqlite(options.get("path"), check_mode, make)
+
+
+def _open_openbao(options: Mapping[str, object], check_mode: bool) -> Vault:
+    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.openbao import OpenBaoVault
+
+    return OpenBaoVault(server_options.server_options(options, os.environ), writable=not check_mode)
 
 
 def _open_sqlite(path: object, check_mode: bool, make: bool) -> Vault:

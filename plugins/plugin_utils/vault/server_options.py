@@ -65,6 +65,11 @@ class ServerOptions:
     timeout: int
 
 
+def names_a_server(environ: Mapping[str, str]) -> bool:
+    """Whether the environment says where a vault server is."""
+    return any(environ.get(name) for name in _ENVIRONMENT["url"])
+
+
 def server_options(options: Mapping[str, object], environ: Mapping[str, str]) -> ServerOptions:
     """From the validated option ``vault`` with ``backend: openbao``.
 
