@@ -241,6 +241,10 @@ class VaultReadOnly(VaultForbidden):
     """The vault was opened for reading, or can only be read."""
 
 
+class DeclarativeOnly(VaultError):
+    """The vault server takes this setting from its configuration file only."""
+
+
 class ObjectNameError(VaultError):
     """A name or content that no vault takes."""
 

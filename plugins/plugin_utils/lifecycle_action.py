@@ -131,10 +131,14 @@ class LifecycleAction(ActionBase):
         masked, given = getattr(self._task, "_keyops_options", (None, {}))
         if masked is None or masked != self._task.args:
             given = dict(self._task.args)
-            masked = _options.masked(self.argument_spec, given)
+            masked = self._masked(given)
             self._task.args = masked
             self._task._keyops_options = (masked, given)
         return given
+
+    def _masked(self, given: dict) -> dict:
+        """A copy of the options without secrets."""
+        return _options.masked(self.argument_spec, given)
 
     def _controller_task(self, params: dict, vault: Any, signing_key: Any, task_vars: dict) -> ControllerTask:
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "localhost")
@@ -185,7 +189,7 @@ class LifecycleAction(ActionBase):
 
     def _validated(self) -> dict:
         spec, given = self.argument_spec, self._given_options
-        shown = ArgumentSpecValidator(spec).validate(_options.masked(spec, given))
+        shown = ArgumentSpecValidator(spec).validate(self._masked(given))
         if shown.error_messages:
             unsupported = (
                 "unsupported option " if any(isinstance(one, UnsupportedError) for one in shown.errors) else ""
@@ -209,7 +213,7 @@ class LifecycleAction(ActionBase):
     def _finished(self, result: dict) -> dict:
         """The result without internal members, with masked options."""
         result = {name: value for name, value in result.items() if name not in ("relay", "digest")}
-        result["invocation"] = {"module_args": _options.masked(self.argument_spec, self._given_options)}
+        result["invocation"] = {"module_args": self._masked(self._given_options)}
         return result
 
 

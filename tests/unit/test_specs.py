@@ -65,11 +65,14 @@ def test_action_groups_hold_exactly_the_modules() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_secrets_are_marked(name: str) -> None:
-    """Options that may hold a passphrase are no_log, and nothing else is."""
+    """Options that may hold a passphrase or a vault's credential are no_log, and nothing else is."""
+    credentials = {"token", "role_id", "secret_id", "jwt"}
 
     def walk(spec: dict, where: str) -> None:
         for option, one in spec.items():
-            secret = "passphrase" in option and one["type"] == "str"
+            secret = one["type"] == "str" and (
+                "passphrase" in option or option in credentials or option.split("_")[-1] == "pin"
+            )
             assert bool(one.get("no_log")) == secret, f"{where}.{option}"
             walk(one.get("options", {}), f"{where}.{option}")
 
