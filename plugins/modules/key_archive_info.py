@@ -173,7 +173,9 @@ results:
       type: str
       returned: success
     registered_as_signing:
-      description: Whether the key is in the signing register. An archived key in it is an alarm.
+      description: >-
+        Whether the key is in the signing register. An archived key in it is an alarm. It is V(null) where the vault's
+        policy does not let this credential look there, as a restorer's.
       type: bool
       returned: success
     problems:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, VaultForbidden
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import (
     Record,
@@ -84,9 +84,18 @@ def _rows(vault: Vault, listed: Iterator[_Listed]) -> Iterator[dict]:
     while chunk := dict(islice(listed, _KEYS)):
         walked = records.walk(vault, chunk)
         frozen = freezes.frozen(vault, chunk)
-        signing = signing_register.registered(vault, chunk)
+        signing = _registered(vault, chunk)
         for key_id, names in chunk.items():
-            yield _row(key_id, walked[key_id], names, frozen.get(key_id), key_id in signing)
+            known = None if signing is None else key_id in signing
+            yield _row(key_id, walked[key_id], names, frozen.get(key_id), known)
+
+
+def _registered(vault: Vault, key_ids: Iterable[str]) -> frozenset[str] | None:
+    """Those of the keys that are in the signing register; None for a credential that may not look there."""
+    try:
+        return signing_register.registered(vault, key_ids)
+    except VaultForbidden:
+        return None
 
 
 def _row(
@@ -94,7 +103,7 @@ def _row(
     walked: tuple[records.RevisionOrProblem, ...],
     names: list[str],
     freeze: freezes.Freeze | None,
-    signing: bool,
+    signing: bool | None,
 ) -> dict:
     sound = [item for item in walked if isinstance(item, Record)]
     problems = [item for item in walked if not isinstance(item, Record)] + records.problems_of_names(names, len(walked))

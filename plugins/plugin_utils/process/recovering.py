@@ -19,6 +19,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ObjectNotFound,
     OptionError,
     RecordMismatch,
+    VaultForbidden,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, check_id
@@ -170,7 +171,7 @@ def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent:
             "records": [canonical.encode(text) for text in revisions.get(key_id, [])],
             "approvals": given.get(key_id, {}),
             "frozen": frozen[key_id].reason if key_id in frozen else None,
-            "shares": _fetch(task.vault, _share_paths(found, for_agent)) if for_agent else {},
+            "shares": _fetch_shares(task.vault, found, for_agent) if for_agent else {},
             "sealed": {} if for_agent else _fetch(task.vault, [paths.sealed_key(item.sealed_key) for item in found]),
         }
     return about
@@ -187,14 +188,28 @@ def _parsed(texts: Iterable[bytes]) -> list[Record]:
     return found
 
 
-def _share_paths(found: list[Record], agent_name: str) -> list[str]:
-    return [
-        paths.share(agent.agent_id, agent.share)
-        for item in found
-        for group in item.groups
-        for agent in group.agents
-        if agent.name == agent_name
-    ]
+def _fetch_shares(vault: Vault, found: list[Record], agent_name: str) -> dict[str, str]:
+    """The shares of all agents of this name whose shares this credential may read.
+
+    The same name may stand for another agent in another group, or for the certificate that this one had before; a vault
+    server gives each agent ID its own shares only.
+
+    Raises:
+        VaultForbidden: when there are shares, and none of them may be read.
+    """
+    by_agent: dict[str, list[str]] = {}
+    for agent in [one for item in found for group in item.groups for one in group.agents if one.name == agent_name]:
+        by_agent.setdefault(agent.agent_id, []).append(paths.share(agent.agent_id, agent.share))
+    fetched: dict[str, str] = {}
+    refusals: list[VaultForbidden] = []
+    for names in by_agent.values():
+        try:
+            fetched.update(_fetch(vault, names))
+        except VaultForbidden as error:
+            refusals.append(error)
+    if refusals and len(refusals) == len(by_agent):
+        raise refusals[0]
+    return fetched
 
 
 def _fetch(vault: Vault, names: list[str]) -> dict[str, str]:
