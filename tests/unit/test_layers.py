@@ -44,6 +44,7 @@ MODULES_MAY = ("module_utils._flow", "module_utils._module", "module_utils._opti
 ANSIBLE_MAY = {
     PLUGINS / "module_utils" / "_module.py",
     PLUGINS / "plugin_utils" / "lifecycle_action.py",
+    PLUGINS / "filter" / "agent_ids.py",
     PLUGINS / "filter" / "key_options.py",
 }
 
