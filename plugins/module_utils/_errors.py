@@ -104,6 +104,30 @@ class StateError(HostError):
     """The host's own state (receipts, open requests) is missing or does not fit."""
 
 
+class TokenError(HostError):
+    """A PKCS#11 token refuses or fails."""
+
+
+class TokenLibraryError(TokenError):
+    """A PKCS#11 library is missing or does not start."""
+
+
+class TokenMissing(TokenError):
+    """There is no such token."""
+
+
+class TokenAmbiguous(TokenError):
+    """Several tokens fit."""
+
+
+class WrongPin(TokenError):
+    """The PIN is wrong, or was not tried because that could lock the token."""
+
+
+class TokenNotEmpty(TokenError):
+    """The token holds objects that would be lost."""
+
+
 # --- refusals: what must not be done -----------------------------------------------------------------------------
 
 
@@ -251,6 +275,14 @@ class ObjectNameError(VaultError):
 
 class ObjectNotFound(VaultError):
     """The vault has no object of this name."""
+
+
+class VaultsDiffer(VaultError):
+    """The destination of a migration has other objects than its source; nothing was overwritten."""
+
+
+class VaultStillUsed(VaultError):
+    """The source of a migration was written to after its last event said that it went elsewhere."""
 
 
 class EventLogError(VaultError):

@@ -15,7 +15,7 @@ ALGORITHMS = [
     *("ed25519", "ed448", "x25519", "x448"),
 ]
 
-#: Taken out by the action before anything reaches a host.
+#: Taken out by the action before anything reaches a host, as is every option with these suboptions (vaults_in).
 VAULT = {
     "vault": {
         "type": "dict",
@@ -77,8 +77,19 @@ EXISTING_KEY = {
     "passphrase": {"type": "str", "no_log": True},
 }
 
+#: One PKCS#11 token, with its user PIN.
+TOKEN = {
+    "uri": {"type": "str", "required": True},
+    "pin": {"type": "str", "no_log": True},
+}
+
 #: What stands in place of a secret in everything that is returned.
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+
+
+def vaults_in(spec: dict) -> list[str]:
+    """The options that name a vault, in their order: the controller takes them out before anything reaches a host."""
+    return [name for name, option in spec.items() if option.get("options") == VAULT["vault"]["options"]]
 
 
 def masked(spec: dict, params: dict) -> dict:

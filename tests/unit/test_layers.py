@@ -22,6 +22,7 @@ HOST_LAYERS = [
     ["_formats"],
     ["_folders", "_drafts"],
     ["_files"],
+    ["_tokens"],
     ["_receipts"],
     ["_keys"],
     ["_usage", "_sealing"],
@@ -37,6 +38,7 @@ MAY_IMPORT = {
     "modules": {"module_utils"},
     "plugin_utils": {"module_utils", "plugin_utils"},
     "action": {"module_utils", "modules", "plugin_utils"},
+    "callback": {"plugin_utils"},
     "filter": {"module_utils", "modules"},
     "doc_fragments": set(),
 }
@@ -44,6 +46,7 @@ MODULES_MAY = ("module_utils._flow", "module_utils._module", "module_utils._opti
 ANSIBLE_MAY = {
     PLUGINS / "module_utils" / "_module.py",
     PLUGINS / "plugin_utils" / "lifecycle_action.py",
+    PLUGINS / "callback" / "job_statistics.py",
     PLUGINS / "filter" / "agent_ids.py",
     PLUGINS / "filter" / "key_options.py",
 }

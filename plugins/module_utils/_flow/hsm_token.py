@@ -1,0 +1,262 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Making PKCS#11 tokens and setting their PINs.
+
+1. Read and check every option.
+2. Find every token; what cannot be done is an error before anything changes.
+3. Initialise what is not yet, set user PINs that are not set, change PINs that are the old ones.
+
+A token that holds anything is wiped only when that is asked for twice, the second time with its serial number. A run
+that is killed between the two steps of making a token leaves one without a user PIN, and the next run sets it. One
+process at a time does this for a library (a lock), or two would make two tokens of one name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    KeyopsError,
+    OptionError,
+    TokenAmbiguous,
+    TokenError,
+    TokenMissing,
+    TokenNotEmpty,
+    WrongPin,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.hsm_info import facts_told
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import calls, objects, session, uri
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import TokenFacts
+
+_PINS = ("pin", "so_pin", "old_pin", "old_so_pin")
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """One checked item of the option ``tokens``."""
+
+    text: str
+    library: str
+    label: str
+    serial: str | None
+    pins: dict[str, str | None] = field(repr=False)
+    reinitialize: bool
+    destroy_objects: str | None
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What is to be done: ``keep``, ``initialize``, ``set_pin``; ``facts`` and ``token`` are what is there."""
+
+    wish: _Wish
+    action: str
+    facts: TokenFacts
+    token: Any = field(repr=False)
+
+
+def run(task: HostTask) -> FlowResult:
+    """The whole process; see above.
+
+    Raises:
+        KeyopsError: the message names the item; nothing was changed before step 3.
+    """
+    wishes = []
+    for number, item in enumerate(task.params["tokens"]):
+        try:
+            wishes.append(_read(item))
+        except KeyopsError as error:
+            raise type(error)(f"tokens[{number}]: {error}") from error
+    if len({(wish.library, wish.label) for wish in wishes}) < len(wishes):
+        raise OptionError("tokens: two items have the same library and label; name each token once")
+    state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+    with contextlib.ExitStack() as locks:
+        for path in sorted({wish.library for wish in wishes}):
+            if not task.check_mode:
+                locks.enter_context(_locked(state_dir, path))
+        decisions = [_decide(wish) for wish in wishes]
+        outcomes = [_predicted(one) if task.check_mode else _carried_out(one) for one in decisions]
+    rows = [row for row, dummy in outcomes]
+    return FlowResult(any(row["changed"] for row in rows), rows, diff=[diff for dummy, diff in outcomes if diff])
+
+
+def _read(item: dict) -> _Wish:
+    named = uri.parse(item["uri"])
+    if named.module_path is None or named.token is None:
+        raise OptionError(
+            "uri: name the token and its PKCS#11 library: pkcs11:token=NAME?module-path=/path/of/library.so"
+        )
+    if named.label is not None or named.object_id is not None or named.manufacturer or named.model:
+        raise OptionError("uri: give token=, and serial= where several are new; nothing else names a token to make")
+    if named.pin_file is not None and item["pin"] is not None:
+        raise OptionError("pin: is given although the URI has a pin-source; give one of them")
+    if len(named.token.encode()) > 32:
+        raise OptionError("uri: a token's label has at most 32 bytes (PKCS#11)")
+    pins = {name: item[name] for name in _PINS}
+    if named.pin_file:
+        pins["pin"] = session.pin_from_file(named.pin_file)
+    if pins["pin"] is not None and pins["pin"] == pins["so_pin"]:
+        raise OptionError("pin: it is the same as so_pin; the security officer's PIN is another person's")
+    if item["destroy_objects"] is not None and not item["reinitialize"]:
+        raise OptionError("destroy_objects: it does nothing without reinitialize: true")
+    return _Wish(
+        item["uri"], named.module_path, named.token, named.serial, pins, item["reinitialize"], item["destroy_objects"]
+    )
+
+
+def _decide(wish: _Wish) -> _Decision:
+    there = libraries.tokens(libraries.load(wish.library))
+    named = [pair for pair in there if pair[0].initialized and pair[0].label == wish.label]
+    named = [pair for pair in named if wish.serial in (None, pair[0].serial)]
+    if len(named) > 1:
+        raise TokenAmbiguous(
+            f"uri: {len(named)} tokens have the label {wish.label!r}; name one by serial=: "
+            f"{', '.join(facts.serial for facts, dummy in named)}"
+        )
+    if not named:
+        return _decide_new(wish, there)
+    facts, token = named[0]
+    if wish.reinitialize:
+        _require(wish, "so_pin", "to initialise the token again")
+        _check_may_go(wish, facts, token)
+        return _Decision(wish, "initialize", facts, token)
+    if "USER_PIN_INITIALIZED" not in facts.flags and wish.pins["pin"] is not None:
+        _require(wish, "so_pin", "to set the user PIN")
+        return _Decision(wish, "set_pin", facts, token)
+    return _Decision(wish, "keep", facts, token)
+
+
+def _decide_new(wish: _Wish, there: list[tuple[TokenFacts, Any]]) -> _Decision:
+    new = [pair for pair in there if not pair[0].initialized and wish.serial in (None, pair[0].serial)]
+    if not new:
+        seen = ", ".join(repr(facts.label) for facts, dummy in there if facts.initialized) or "none"
+        raise TokenMissing(f"uri: there is no token {wish.label!r} and none to initialise; the library has {seen}")
+    if len(new) > 1:
+        raise TokenAmbiguous(
+            f"uri: {len(new)} tokens are new; name the one to initialise by serial=: "
+            f"{', '.join(facts.serial for facts, dummy in new)}"
+        )
+    for name in ("so_pin", "pin"):
+        _require(wish, name, "to initialise the token")
+    return _Decision(wish, "initialize", *new[0])
+
+
+def _require(wish: _Wish, name: str, why: str) -> None:
+    if wish.pins[name] is None:
+        raise OptionError(f"{name}: is needed {why} {wish.label!r}")
+
+
+def _check_may_go(wish: _Wish, facts: TokenFacts, token: Any) -> None:
+    """A token that holds objects, or whose objects cannot be seen, goes only when its serial number is given."""
+    if wish.destroy_objects == facts.serial:
+        return
+    if wish.destroy_objects is not None:
+        raise OptionError(f"destroy_objects: the token {facts.label!r} has another serial number; look with hsm_info")
+    if wish.pins["pin"] is None:
+        raise TokenNotEmpty(
+            f"reinitialize: without pin nobody can see whether the token {facts.label!r} is empty; give pin, or "
+            f"destroy_objects: {facts.serial} to lose what it holds for good"
+        )
+    with session.opened(token, wish.pins["pin"]) as opened:
+        count = len(objects.survey(opened))
+    if count:
+        raise TokenNotEmpty(
+            f"reinitialize: the token {facts.label!r} holds {count} objects, which would be lost; give "
+            f"destroy_objects: {facts.serial} as well to lose them for good"
+        )
+
+
+def _predicted(decision: _Decision) -> tuple[dict, dict | None]:
+    """Without a login: a wrong PIN would count. So whether a PIN would be changed is not told."""
+    return _row(decision, decision.action, decision.facts)
+
+
+def _carried_out(decision: _Decision) -> tuple[dict, dict | None]:
+    action, wish, token = decision.action, decision.wish, decision.token
+    if action == "initialize":
+        answer = calls.init_token(wish.library, decision.facts.slot_id, str(wish.pins["so_pin"]), wish.label)
+        if answer:
+            raise _init_failed(wish, answer)
+        # The token may have moved to another slot.
+        wanted = {"token": wish.label, "serial": None if not wish.serial or wish.reinitialize else wish.serial}
+        dummy, token = libraries.find(libraries.load(wish.library), wanted)
+    if action in ("initialize", "set_pin") and wish.pins["pin"] is not None:
+        _set_user_pin(wish, token)
+    elif action == "keep":
+        action = _pins_changed(wish, token)
+    return _row(decision, action, libraries.facts_of(token.slot.get_token()))
+
+
+def _init_failed(wish: _Wish, answer: int) -> TokenError:
+    if answer in (0xA0, 0xA1, 0xA2):  # CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE
+        return WrongPin(
+            f"so_pin: the token {wish.label!r} refuses this PIN of the security officer, which was tried once; "
+            "an initialised token wants the one that it has, a new one its own length"
+        )
+    return TokenError(f"initialising the token {wish.label!r}: it answers {answer:#x} (PKCS#11 section 3.6)")
+
+
+def _set_user_pin(wish: _Wish, token: Any) -> None:
+    with session.opened(token, wish.pins["so_pin"], session.SECURITY_OFFICER) as opened:
+        opened.init_pin(wish.pins["pin"])
+    with session.opened(token, wish.pins["pin"]):
+        return  # the token takes it
+
+
+def _pins_changed(wish: _Wish, token: Any) -> str:
+    changed = False
+    for name, who in (("pin", session.USER), ("so_pin", session.SECURITY_OFFICER)):
+        new, old = wish.pins[name], wish.pins[f"old_{name}"]
+        if new is None or (old is None and who == session.SECURITY_OFFICER):
+            continue  # the security officer logs in for a change only
+        try:
+            # Writable: a failed login leaves its session open, and beside one that only reads no officer logs in.
+            with session.opened(token, new, who, writable=True):
+                continue
+        except WrongPin:
+            if old is None:
+                raise
+        with session.opened(token, old, who, writable=True) as opened:
+            opened.set_pin(old, new)
+        changed = True
+    return "change_pin" if changed else "keep"
+
+
+_DONE = {"initialize": "initialized", "set_pin": "pin_set", "change_pin": "pin_changed", "keep": "kept"}
+
+
+def _row(decision: _Decision, action: str, after: TokenFacts) -> tuple[dict, dict | None]:
+    wish = decision.wish
+    row = {"uri": wish.text, "action": _DONE[action], "changed": action != "keep", **facts_told(after)}
+    if action == "keep":
+        return row, None
+    title = f"the token {wish.label}"
+    before = {"initialized": decision.facts.initialized, "label": decision.facts.label}
+    return row, {
+        **{"before_header": title, "after_header": title, "before": before},
+        "after": {"initialized": True, "label": wish.label, "action": _DONE[action]},
+    }
+
+
+@contextlib.contextmanager
+def _locked(state_dir: str, path: str) -> Iterator[None]:
+    folder = os.path.join(state_dir, "locks")
+    for one in (state_dir, folder):
+        _files.make_private_folder(one)
+    name = hashlib.sha256(path.encode()).hexdigest()[:32]
+    file = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)

@@ -1,0 +1,168 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The objects of a token: all of them in one pass, with their public facts and never a sensitive value.
+
+A private key's public half is found by the same ID (PKCS#11 section 4.5), so that its key ID can be told. Objects that
+this process may not see (private ones without a login) are not there for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import note_missing_library
+
+try:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+except ImportError as error:
+    note_missing_library(error)
+
+try:
+    import pkcs11
+    from pkcs11 import Attribute
+except ImportError:
+    pkcs11 = None
+
+#: What a key may be used for, as PKCS#11 calls it.
+USES = ("ENCRYPT", "DECRYPT", "SIGN", "SIGN_RECOVER", "VERIFY", "VERIFY_RECOVER", "WRAP", "UNWRAP", "DERIVE")
+#: What guards it.
+GUARDS = (
+    "SENSITIVE",
+    "ALWAYS_SENSITIVE",
+    "EXTRACTABLE",
+    "NEVER_EXTRACTABLE",
+    "MODIFIABLE",
+    "COPYABLE",
+    "DESTROYABLE",
+    "PRIVATE",
+    "LOCAL",
+    "TRUSTED",
+    "WRAP_WITH_TRUSTED",
+    "ALWAYS_AUTHENTICATE",
+)
+_PUBLIC = ("MODULUS", "PUBLIC_EXPONENT", "EC_PARAMS", "EC_POINT")
+#: PKCS#11 section 6.3: the OID of the curve, or its name as a PrintableString.
+_CURVES = {
+    "06082a8648ce3d030107": "secp256r1",
+    "06052b81040022": "secp384r1",
+    "06052b81040023": "secp521r1",
+    "06032b6570": "ed25519",
+    "130c656477617264733235353139": "ed25519",
+    "06032b656e": "x25519",
+    "130a63757276653235353139": "x25519",
+}
+
+
+@dataclass(frozen=True)
+class TokenObject:
+    """One object of a token.
+
+    Attributes:
+        kind: ``private_key``, ``public_key``, ``secret_key``, ``certificate``, ``data`` or another class's name.
+        label, object_id: as the token has them; the ID in lower-case hex.
+        key_type: as PKCS#11 calls it, such as ``RSA``; None for what is no key.
+        attributes: every attribute of USES and GUARDS that the token tells, in lower case.
+        public_key: DER SubjectPublicKeyInfo of a key pair's half, where the token tells it.
+        handle: the object of python-pkcs11.
+    """
+
+    kind: str
+    label: str
+    object_id: str
+    key_type: str | None
+    attributes: Mapping[str, bool]
+    public_key: bytes | None
+    handle: Any = field(repr=False, compare=False)
+
+    @property
+    def key_id(self) -> str | None:
+        """The key ID (docs/formats.md), where the public key is known."""
+        return hashlib.sha256(self.public_key).hexdigest() if self.public_key else None
+
+
+def survey(session: Any) -> list[TokenObject]:
+    """All objects on the token that this session sees, in the order in which the token tells them."""
+    found = [_object(handle) for handle in session.get_objects({Attribute.TOKEN: True})]
+    public = {one.object_id: one.public_key for one in found if one.kind == "public_key" and one.object_id}
+    return list(_completed(found, public))
+
+
+def _completed(found: list[TokenObject], public: dict[str, bytes | None]) -> Iterator[TokenObject]:
+    for one in found:
+        if one.kind == "private_key" and one.public_key is None:
+            yield replace(one, public_key=public.get(one.object_id))
+        else:
+            yield one
+
+
+def _object(handle: Any) -> TokenObject:
+    told = told_attributes(handle, ("CLASS", "LABEL", "ID", "KEY_TYPE"))
+    kind = getattr(told.get("CLASS"), "name", "unknown").lower()
+    key_type = getattr(told.get("KEY_TYPE"), "name", None)
+    is_key = kind in ("private_key", "public_key", "secret_key")
+    attributes = told_attributes(handle, (*USES, *GUARDS) if is_key else GUARDS)
+    return TokenObject(
+        kind=kind,
+        label=str(told.get("LABEL") or ""),
+        object_id=bytes(told.get("ID") or b"").hex(),
+        key_type=key_type,
+        attributes={name.lower(): bool(value) for name, value in attributes.items()},
+        public_key=_public_key(key_type, told_attributes(handle, _PUBLIC)) if is_key else None,
+        handle=handle,
+    )
+
+
+def told_attributes(handle: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the attributes that the token tells, by name."""
+    numbers = {int(getattr(Attribute, name)): name for name in names if hasattr(Attribute, name)}
+    try:
+        told = handle.get_attributes([Attribute(number) for number in numbers])
+    except (pkcs11.PKCS11Error, ValueError, NotImplementedError):
+        # Some tokens answer no question at all when one part of it does not fit.
+        return _one_by_one(handle, numbers)
+    return {numbers[int(number)]: value for number, value in told.items()}
+
+
+def _one_by_one(handle: Any, numbers: dict[int, str]) -> dict[str, Any]:
+    told = {}
+    for number, name in numbers.items():
+        try:
+            told[name] = handle[Attribute(number)]
+        except (pkcs11.PKCS11Error, ValueError, NotImplementedError, IndexError):
+            continue  # the object has no such attribute, or the token does not tell it
+    return told
+
+
+def _public_key(key_type: str | None, told: dict[str, Any]) -> bytes | None:
+    """DER SubjectPublicKeyInfo from the attributes of a public key (or of an RSA private key, which has them too)."""
+    if key_type == "RSA" and told.get("MODULUS") and told.get("PUBLIC_EXPONENT"):
+        numbers = [int.from_bytes(told[name], "big") for name in ("PUBLIC_EXPONENT", "MODULUS")]
+        return _der(lambda: rsa.RSAPublicNumbers(*numbers).public_key())
+    curve = _CURVES.get(bytes(told.get("EC_PARAMS") or b"").hex())
+    if curve is None or not told.get("EC_POINT"):
+        return None
+    return _point(curve, bytes(told["EC_POINT"]))
+
+
+def _point(curve: str, value: bytes) -> bytes | None:
+    # An OCTET STRING by the standard; some tokens give its content only.
+    point = value[2:] if value[:1] == b"\x04" and len(value) > 2 and value[1] == len(value) - 2 else value
+    point = value[3:] if value[:2] == b"\x04\x81" and value[2:3] == bytes([len(value) - 3]) else point
+    classes: dict[str, Any] = {"ed25519": ed25519.Ed25519PublicKey, "x25519": x25519.X25519PublicKey}
+    if curve in classes:
+        return _der(lambda: classes[curve].from_public_bytes(point))
+    named: dict[str, Any] = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1, "secp521r1": ec.SECP521R1}
+    return _der(lambda: ec.EllipticCurvePublicKey.from_encoded_point(named[curve](), point))
+
+
+def _der(make: Any) -> bytes | None:
+    try:
+        return bytes(make().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    except ValueError:
+        return None  # no point of that curve, no modulus: then nothing is known about the public key
