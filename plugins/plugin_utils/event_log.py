@@ -117,9 +117,19 @@ def _claim(vault: Vault, content: Callable[[Head], bytes]) -> Head:
             raise VaultUnavailable(f"the event log was too busy for {PATIENCE:.0f} seconds; run again")
         # Jitter, so that those who lost together do not come back together.
         clock.sleep(random.uniform(0, 0.001 * 2 ** min(attempt, 5)))  # noqa: S311
-        # The number is taken, so the walk goes on behind it. If its object was destroyed, the chain goes over it.
-        before = _head_from(vault, Head(claimed.number, before.digest))
+        before = _behind(vault, Head(claimed.number, before.digest), attempt)
     raise AssertionError("unreachable")
+
+
+def _behind(vault: Vault, taken: Head, attempt: int) -> Head:
+    """The head to follow when the number of ``taken`` was claimed by another writer; its digest is of the one before.
+
+    Mostly that writer's event is the last one, so it is followed at once; whoever loses again and again looks for the
+    end. If the object was destroyed, the chain goes over it.
+    """
+    path = paths.event(taken.number)
+    content = vault.read([path]).get(path) if attempt % 4 != 3 else None
+    return _head_from(vault, taken) if content is None else Head(taken.number, canonical.digest(content))
 
 
 def _head_from(vault: Vault, start: Head) -> Head:
