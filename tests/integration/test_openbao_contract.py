@@ -14,6 +14,7 @@ import pytest
 from openbao_cluster import Cluster, Node
 from vault_contract import *  # noqa: F403
 
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import openbao
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
@@ -54,3 +55,19 @@ def _opened(cluster: Cluster, node: Node, mount: str, token: str, ca_cert: Path 
     options = {"backend": "openbao", "url": node.url, "mount": mount, "token": token}
     options |= {"ca_cert": str(ca_cert or cluster.ca_cert), "validate_certs": True, "auth_method": "token"}
     return open_vault({**options, "connections": 16, "timeout": 60})
+
+
+@pytest.mark.parametrize("limit", [1, 4, 1000])
+def test_lists_folders_in_folders_page_by_page(vault: Vault, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    paths = sorted(
+        [f"shares/{agent}/{number}" for agent in ("a", "ab", "b", "c") for number in range(5)]
+        + ["shares/a", "shares/b0", "shares/c/1/2/3", "shares/z/1"]
+    )
+    vault.create(dict.fromkeys(paths, b""))
+    monkeypatch.setattr(openbao, "_PAGE", 3)
+    monkeypatch.setattr(openbao, "_AHEAD", 2)
+    found: list[str] = []
+    while page := vault.list("shares/", after=found[-1] if found else "", limit=limit):
+        found += page
+    assert found == paths == vault.list("shares/")
+    assert vault.list("shares/c/1/") == ["shares/c/1/2/3"]

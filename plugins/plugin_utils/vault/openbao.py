@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import binascii
 import bisect
+import itertools
 import secrets
 from collections.abc import Iterator, Mapping
 
@@ -32,8 +33,8 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract im
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server import Answer, Server
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server_options import ServerOptions
 
-#: Names in one answer to a listing.
-_PAGE = 1000
+#: Names in one answer to a listing, and folders whose names are asked for at once.
+_PAGE, _AHEAD = 1000, 64
 
 
 class OpenBaoVault(Vault):
@@ -105,48 +106,40 @@ class OpenBaoVault(Vault):
         return {path: content for path, content in self._server.each(one, paths) if content is not None}
 
     def _list(self, prefix: str, after: str, limit: int | None) -> Paths:
-        found: Paths = []
-        for page in self._pages(prefix, after):
-            found += page
-            if limit is not None and len(found) >= limit:
-                return found[:limit]
-        return found
+        return list(itertools.islice(self._walk(prefix, after, self._first_names(prefix, after)), limit))
 
-    def _pages(self, prefix: str, after: str) -> Iterator[Paths]:
-        """The paths below ``prefix``, in their order: page after page of its names, with all that lies below them."""
-        name = after[len(prefix) :].split("/", 1)[0] if after.startswith(prefix) else ""
-        if after > prefix and not name:
-            return  # everything here sorts before
-        # The folder of the last path may hold more, and sorts right behind its bare name.
-        start = f"{prefix}{name}" if name else ""
-        while names := self._names(prefix, start):
-            paths = self._below([prefix + one for one in names])
-            yield paths[bisect.bisect_right(paths, after) :]
+    def _walk(self, folder: str, after: str, names: Paths) -> Iterator[str]:
+        """The paths below ``folder`` that are greater than ``after``, in their order, no more than are taken.
+
+        Args:
+            names: the first page of the folder's names.
+        """
+        # A folder's name has a slash at its end, which sorts before everything that a name holds: the order of the
+        # names is the order of all paths below them.
+        while names:
+            for start in range(0, len(names), _AHEAD):
+                paths = [folder + name for name in names[start : start + _AHEAD]]
+                folders = [path for path in paths if path.endswith("/")]
+                below = dict(zip(folders, self._server.each(lambda one: self._first_names(one, after), folders)))
+                for path in paths:
+                    if path in below:
+                        yield from self._walk(path, after, below[path])
+                    elif path > after:
+                        yield path
             if len(names) < _PAGE:
                 return
-            start = prefix + names[-1]
+            names = self._names(folder, names[-1])
 
-    def _below(self, paths: Paths) -> Paths:
-        """Objects among the paths, and below the folders among them; sorted."""
-        found = [path for path in paths if not path.endswith("/")]
-        folders = [path for path in paths if path.endswith("/")]
-        while folders:
-            listed = [path for below in self._server.each(self._all_names, folders) for path in below]
-            found += [path for path in listed if not path.endswith("/")]
-            folders = [path for path in listed if path.endswith("/")]
-        return sorted(found)
+    def _first_names(self, folder: str, after: str) -> Paths:
+        """The first names directly below a folder with which paths greater than ``after`` may begin."""
+        if after > folder and not after.startswith(folder):
+            return []  # everything in it sorts before
+        # What lies in the folder of the last path sorts right behind that folder's bare name.
+        return self._names(folder, after[len(folder) :].split("/", 1)[0] if after.startswith(folder) else "")
 
-    def _all_names(self, folder: str) -> Paths:
-        paths: Paths = []
-        while names := self._names(folder, paths[-1] if paths else ""):
-            paths += [folder + one for one in names]
-            if len(names) < _PAGE:
-                break
-        return paths
-
-    def _names(self, folder: str, after: str) -> Paths:
-        """The next names directly below a folder, those of folders with a slash at their end."""
-        query = {"limit": _PAGE, **({"after": after[len(folder) :]} if after else {})}
+    def _names(self, folder: str, start: str) -> Paths:
+        """The next names directly below a folder behind ``start``, those of folders with a slash at their end."""
+        query = {"limit": _PAGE, **({"after": start} if start else {})}
         answer = self._server.request("list", f"{self._mount}/metadata/{folder}", query=query)
         if answer.status == 404 and self._means_absent(answer):
             return []
@@ -154,7 +147,7 @@ class OpenBaoVault(Vault):
             raise self._refused(answer, "list", folder)
         # A server that knows no pages returns all names, each time.
         names = sorted(str(one) for one in answer.body["data"]["keys"])
-        return names[bisect.bisect_right(names, after[len(folder) :]) :][:_PAGE]
+        return names[bisect.bisect_right(names, start) :][:_PAGE]
 
     def _destroy(self, paths: Paths) -> None:
         def one(path: str) -> None:
