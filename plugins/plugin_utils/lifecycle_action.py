@@ -7,7 +7,8 @@
 What it sees to, for all of them:
 
 1. Options are validated before anything happens, and on a masked copy, so that no message can quote a secret.
-2. The ``vault`` option (also when it comes from ``module_defaults``) is taken out and never reaches a host.
+2. Every option that names a vault (``vault``, also when it comes from ``module_defaults``) is taken out and never
+   reaches a host.
 3. Modules are pipelined, or refused: without pipelining the arguments, passphrases among them, lie in a file on the
    host, where a killed run leaves them.
 4. What a host returns is compared with its digest before any of it is used.
@@ -23,7 +24,7 @@ import gc
 import getpass
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, ClassVar
 
@@ -40,6 +41,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     require_libraries,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import digest_of
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.named import told_as
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 
@@ -66,13 +68,14 @@ class ControllerTask:
     """What a process on the controller gets.
 
     Attributes:
-        params: validated options with defaults, without ``vault``; secrets are among them.
-        vault: the opened vault, or None where the module has none or the task gives none.
+        params: validated options with defaults, without those that name a vault; secrets are among them.
+        vault: the opened vault of the option ``vault``, or None where the module has none or the task gives none.
         check_mode: change nothing, predict.
         host: the inventory name of the host that the module runs on (the delegated one with ``delegate_to``).
         actor: who runs this, for the event log.
-        log_signing_key: cryptography private key object that signs events, or None.
+        log_signing_key: cryptography private key object that signs events, or None; of the first vault that names one.
         call: ``call(step, relay=None)`` runs the module on the host once and returns a HostReply; raises HostFailed.
+        vaults: every opened vault by the name of its option.
     """
 
     params: dict = field(repr=False)
@@ -82,6 +85,7 @@ class ControllerTask:
     actor: str
     call: Callable[..., HostReply] = field(repr=False)
     log_signing_key: Any = field(default=None, repr=False)
+    vaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 class LifecycleAction(ActionBase):
@@ -107,22 +111,19 @@ class LifecycleAction(ActionBase):
         """Run the task; see the module's docstring for what is seen to here."""
         self._given_options = self._taken_options()
         super().run(tmp, task_vars)
-        vault: Any = None
         try:
-            require_libraries()
-            self._require_pipelining()
-            params = self._validated()
-            options = params.pop("vault", None)
-            signing_key = _log_signing_key(options or {})
-            vault = self._open_vault(options)
-            return self._finished(self.process(self._controller_task(params, vault, signing_key, task_vars or {})))
+            with contextlib.ExitStack() as opened:
+                require_libraries()
+                self._require_pipelining()
+                params = self._validated()
+                options = {name: params.pop(name, None) for name in _options.vaults_in(self.argument_spec)}
+                signing_key = _log_signing_key(options)
+                vaults = {name: self._opened(opened, name, given) for name, given in options.items()}
+                return self._finished(self.process(self._controller_task(params, vaults, signing_key, task_vars or {})))
         except HostFailed as error:
             return self._finished(error.result)
         except KeyopsError as error:
             return self._finished({"failed": True, "msg": str(error), "error_class": type(error).__name__})
-        finally:
-            if vault is not None:
-                vault.close()
 
     def _taken_options(self) -> dict:
         """The options, of which the task keeps only a masked copy."""
@@ -140,14 +141,15 @@ class LifecycleAction(ActionBase):
         """A copy of the options without secrets."""
         return _options.masked(self.argument_spec, given)
 
-    def _controller_task(self, params: dict, vault: Any, signing_key: Any, task_vars: dict) -> ControllerTask:
+    def _controller_task(self, params: dict, vaults: dict, signing_key: Any, task_vars: dict) -> ControllerTask:
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "localhost")
 
         def call(step: str | None, relay: object = None, **changed: object) -> HostReply:
             return self._call_host({**params, **changed}, step, relay, task_vars)
 
         actor = f"{getpass.getuser()}@{socket.gethostname()}"
-        return ControllerTask(params, vault, bool(self._task.check_mode), str(host), actor, call, signing_key)
+        check_mode = bool(self._task.check_mode)
+        return ControllerTask(params, vaults.get("vault"), check_mode, str(host), actor, call, signing_key, vaults)
 
     def _call_host(self, params: dict, step: str | None, relay: object, task_vars: dict) -> HostReply:
         arguments: dict = _given({name: value for name, value in params.items() if name in self.argument_spec})
@@ -201,6 +203,18 @@ class LifecycleAction(ActionBase):
                 raise OptionError(f"{name}: it must be a text, so put it in quotes (and a masked one is no passphrase)")
         return ArgumentSpecValidator(spec).validate(given).validated_parameters
 
+    def _opened(self, opened: contextlib.ExitStack, name: str, options: dict | None) -> Any:
+        """The vault of one option, which is closed with ``opened``; None without one."""
+        with told_as(name):
+            vault = self._open_named(name, options)
+        if vault is not None:
+            opened.callback(vault.close)
+        return vault
+
+    def _open_named(self, name: str, options: dict | None) -> Any:
+        """Open the vault of the option ``name``; for modules with several."""
+        return self._open_vault(options)
+
     def _open_vault(self, options: dict | None) -> Any:
         if options is None:
             if self.vault_required:
@@ -217,15 +231,16 @@ class LifecycleAction(ActionBase):
         return result
 
 
-def _log_signing_key(options: dict) -> Any:
-    """The key that signs events, where the vault's options name one."""
-    path = options.get("log_signing_key")
-    if not path:
-        return None
-    # Not at the top: few vaults name a key, and every play would load what reads one.
-    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+def _log_signing_key(vaults: Mapping[str, dict | None]) -> Any:
+    """The key that signs events: that of the first vault whose options name one."""
+    for name, options in vaults.items():
+        path = (options or {}).get("log_signing_key")
+        if options and path:
+            # Not at the top: few vaults name a key, and every play would load what reads one.
+            from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 
-    return read_private_key(path, options.get("log_signing_key_passphrase"), "vault.log_signing_key")
+            return read_private_key(path, options.get("log_signing_key_passphrase"), f"{name}.log_signing_key")
+    return None
 
 
 @contextlib.contextmanager

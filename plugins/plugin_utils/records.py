@@ -162,7 +162,7 @@ def intact(vault: Vault, found: Iterable[RevisionOrProblem], contents: bool = Fa
             reading them, it also keeps everybody from changing them, so their existence must do.
     """
     sound = [one for one in found if isinstance(one, Record)]
-    parts = {(one.key_id, one.number): _parts(one) for one in sound}
+    parts = {(one.key_id, one.number): parts_of(one) for one in sound}
     wanted = {path for paths_of_one in parts.values() for path in paths_of_one}
     there = _whole(vault, wanted) if contents else set(vault.exists(wanted))
     return [one for one in sound if parts[one.key_id, one.number] <= there]
@@ -175,7 +175,8 @@ def _whole(vault: Vault, wanted: set[str]) -> set[str]:
         return set(vault.exists(wanted))
 
 
-def _parts(one: Record) -> frozenset[str]:
+def parts_of(one: Record) -> frozenset[str]:
+    """The paths of its sealed key and its shares."""
     shares = (paths.share(agent.agent_id, agent.share) for group in one.groups for agent in group.agents)
     return frozenset([paths.sealed_key(one.sealed_key), *shares])
 

@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+#: Every folder, in the order in which objects may appear: nothing comes before what it names or what forbids its use,
+#: and the event of what was done comes last.
+FOLDERS = ("sealed", "shares", "signing", "freezes", "records", "requests", "approvals", "events")
+
 
 def record(key_id: str, number: int) -> str:
     return f"records/{key_id}/{number}"
