@@ -17,7 +17,7 @@ PREFIX = "ansible_collections.keyops.lifecycle.plugins."
 #: Rank of the layers in module_utils, by the first part of the name behind it; a file imports its own rank and lower
 #: ones.
 HOST_LAYERS = [
-    ["_errors", "_options", "_zip_import"],
+    ["_errors", "_options", "_importing"],
     ["_model"],
     ["_formats"],
     ["_folders", "_drafts"],
