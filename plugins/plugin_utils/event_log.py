@@ -25,7 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_end import 
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_format import ZEROS, Event, Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
-__all__ = ["Event", "Head", "LogReport", "Problem", "append", "head", "verify"]
+__all__ = ["Event", "Head", "LogReport", "Problem", "append", "head", "lost", "verify"]
 
 #: Seconds to try for a number before giving up.
 PATIENCE = 120.0
@@ -83,6 +83,13 @@ def append(
 def head(vault: Vault) -> Head:
     """The head of the log, as a writer sees it."""
     return _head_from(vault, Head(0, ZEROS))
+
+
+def lost(vault: Vault, heads: Iterable[Head]) -> list[Head]:
+    """Those of the heads, seen before, that the log does not have any more; one question to the vault for all."""
+    wanted = {paths.event(one.number): one for one in heads}
+    there = vault.read(wanted)
+    return [one for path, one in sorted(wanted.items()) if canonical.digest(there.get(path, b"")) != one.digest]
 
 
 def verify(

@@ -68,10 +68,12 @@ def run(task: HostTask) -> FlowResult:
 
 
 def _facts(task: HostTask) -> FlowResult:
-    """Relay out: ``{"certificates": {key ID: [base64]}}``."""
+    """Relay out: ``{"certificates": {key ID: [base64]}, "heads": [[number, digest]]}``, the log's heads in receipts."""
     examined, warnings = _examine(task)
     kept = {one.evidence.facts.key_id: _certificates(one.evidence) for one in examined if one.evidence}
-    return FlowResult(False, [_row(one) for one in examined], relay={"certificates": kept}, warnings=warnings)
+    heads = {(one.receipt.log_number, one.receipt.log_digest) for one in examined if one.receipt}
+    relay = {"certificates": kept, "heads": sorted(heads)}
+    return FlowResult(False, [_row(one) for one in examined], relay=relay, warnings=warnings)
 
 
 def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:

@@ -6,14 +6,13 @@
 
 1. The host says what it has: facts, evidence and what it would refuse. A key of one of the agents is an error.
 2. Eligibility against the vault: signing register and freezes. What is archived already: the record's digest is in this
-   host's receipt, and groups, owner and certificates are the same.
+   host's receipt, and groups, owner and certificates are the same. And whether the log still has the heads that the
+   host's receipts name: a vault that has lost the end of its log, or another vault, is told.
 3. The host seals the rest and answers the possession challenges.
 4. Digests and possession are verified; sealed keys and shares are created; then the records. The record is written
-last:
-   no record, not archived, so a killed run leaves only orphans that nothing names.
+   last: no record, not archived, so a killed run leaves only orphans that nothing names.
 5. The signing register is looked at again. Whoever registers a signing key also writes first and looks second, so one
-of
-   the two sees the other; a conflict freezes the key and raises an alarm.
+   of the two sees the other; a conflict freezes the key and raises an alarm.
 6. One event for the batch, and the host keeps the receipts with the log's head.
 """
 
@@ -38,13 +37,16 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
     SealedShare,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_format import Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import alarm, journal, judging
 
 #: Keys in one call of the module: about 7 kB come back for each, and results of 1 MB cost 0.2 s.
 CHUNK = 64
+
+#: Heads in receipts that are compared with the log.
+_HEADS = 1000
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def archive(task: ControllerTask) -> dict:
     with journal.refusals_recorded(task, "archive", []):
         reply = task.call("facts")  # 1
         _check_not_an_agents(reply.results, groups)
-    warnings = list(reply.raw.get("warnings") or [])
+    warnings = [*(reply.raw.get("warnings") or []), *_lost_heads(task, reply.relay["heads"])]
     rows = judging.judged(task, reply.results)  # 2
     refused = [row for row in rows if row["refusal"]]
     if refused:
@@ -88,6 +90,20 @@ def archive(task: ControllerTask) -> dict:
         for start in range(0, len(wanted), CHUNK):
             _archive_chunk(task, groups, wanted[start : start + CHUNK], _note(warnings))
     return {**_result(task, rows, candidates, wanted, groups), "warnings": warnings}
+
+
+def _lost_heads(task: ControllerTask, heads: list[list]) -> list[str]:
+    """A warning when the log does not have the events that this host's receipts name."""
+    # The host's word: it must not make the controller ask for anything, or for very much.
+    known = [Head(number, digest) for number, digest in heads[:_HEADS] if type(number) is int and 0 < number < 10**12]
+    lost = event_log.lost(task.vault, known)
+    if not lost:
+        return []
+    return [
+        f"the receipts of this host name events that this vault's log does not have (event {lost[0].number}"
+        f"{f' and {len(lost) - 1} more' if lost[1:] else ''}): the vault has lost or rewritten a part of its log, or it "
+        "is another vault than the one that archived. Check it with lifecycle_log_info and copies kept elsewhere."
+    ]
 
 
 def _check_not_an_agents(rows: list[dict], groups: tuple[RecoveryGroup, ...]) -> None:

@@ -175,3 +175,30 @@ def test_an_archive_whose_content_was_damaged_does_not_let_the_key_go(scene: sto
     with pytest.raises(NotArchivedRefused):
         remove(host)
     assert (host.folder / "mail.key").exists()
+
+
+def test_a_log_that_lost_its_end_is_told_by_the_host_s_own_receipt(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host)
+    scene.archive(host)
+    assert not any("receipts of this host" in text for text in scene.archive(host)["warnings"])
+    with open_vault({"path": str(scene.vault_path)}) as vault:
+        last = event_log.head(vault).number
+    lose_from_vault(scene, paths.event(last))
+    again = scene.archive(host)
+    assert not again["changed"]
+    assert any(f"does not have (event {last})" in text for text in again["warnings"])
+
+
+def test_another_vault_is_told(scene: story.Scene) -> None:
+    """Its log may be as long, but it is not the one that the receipts name."""
+    host = scene.machine("mail1")
+    scene.generate(host)
+    scene.archive(host)
+    with open_vault({"path": str(scene.vault_path)}) as vault:
+        last = event_log.head(vault).number
+    lose_from_vault(scene, "events/")
+    with open_vault({"path": str(scene.vault_path)}) as vault:
+        for _number in range(last):
+            event_log.append(vault, action="other", outcome="success", actor="a", host="b")
+    assert any("another vault" in text for text in scene.archive(host)["warnings"])
