@@ -102,8 +102,8 @@ def _lost_heads(task: ControllerTask, heads: list[list]) -> list[str]:
     more = f" and {len(lost) - 1} more" if lost[1:] else ""
     return [
         f"the receipts of this host name events that this vault's log does not have (event {lost[0].number}{more}): "
-        "the vault has lost or rewritten a part of its log, or it is another vault than the one that archived. Check it "
-        "with lifecycle_log_info and copies kept elsewhere."
+        "the vault has lost or rewritten a part of its log, or it is another vault than the one that archived. Check "
+        "it with lifecycle_log_info and copies kept elsewhere."
     ]
 
 
