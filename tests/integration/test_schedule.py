@@ -193,6 +193,16 @@ def test_an_environment_file_that_others_read_is_not_used(desk: Desk) -> None:
     assert desk.metric("verify")["last_exit_status"] == UNUSABLE
 
 
+def test_with_systemd_the_secrets_are_a_credential(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As systemd hands it over; the file itself may be one that the job's user cannot read."""
+    (tmp_path / "environment").write_text(desk.environment_file.read_text())
+    desk.derive("credential", credential=True, environment_file="/nonexistent/secrets.env")
+    assert desk.run("credential") == UNUSABLE, "there is no credential"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert desk.run("credential") == 0
+    assert desk.metric("credential")["keys_present"] == 1
+
+
 def test_a_long_log_is_moved_on(desk: Desk) -> None:
     folder = desk.folder / "log" / "broken"
     for text in ("older\n", "newer\n"):

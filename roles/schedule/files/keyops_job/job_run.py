@@ -68,7 +68,7 @@ def play(job: Job, head: dict | None, lock: int, log: TextIO) -> int:
             pass_fds=(lock,),
         )
     except OSError as error:
-        raise Problem(UNUSABLE, "configuration", f"the playbook cannot be started: {error.strerror}") from None
+        raise Problem(UNUSABLE, "configuration", f"{command[0]} cannot be started: {error.strerror}") from None
     try:
         return process.wait(timeout=job.options["timeout"])
     except subprocess.TimeoutExpired:
