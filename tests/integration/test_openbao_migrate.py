@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -137,6 +138,31 @@ def _check_records(move: Move) -> int:
         return sum(len(vault.list(f"{folder}/")) for folder in paths.FOLDERS)
 
 
+def _break_glass(move: Move) -> None:
+    """The commands of docs/break-glass.md, from the server to the key."""
+    page = (CHECKOUT / "docs" / "break-glass.md").read_text()
+    steps = dict(re.findall(r"<!-- step: ([a-z ]+) -->\n```sh\n(.*?)```\n", page, re.DOTALL))
+    folder = move.folder / "glass"
+    folder.mkdir()
+    agents = "".join(
+        f"PLACE={place} AGENT_KEY='{agent.folder}/encryption.key'\n{steps['open share']}{steps['check share']}"
+        for place, agent in enumerate(move.scene.agents[:2], start=1)
+    )
+    last = "".join(steps[name] for name in ("combine", "open key", "check key"))
+    script = steps["list from openbao"] + steps["take from openbao"] + agents + last
+    known = {"MOUNT": "keyops", "KEY_ID": move.key_id, "REVISION": "1", "GROUP": "0"}
+    known |= {"BAO_ADDR": move.server["url"], "BAO_CACERT": move.server["ca_cert"], "BAO_TOKEN": move.server["token"]}
+    done = subprocess.run(
+        [CHECKOUT / "tests/tools/with-env", "bash", "-euo", "pipefail", "-c", script],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), **known},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and f"this is the key {move.key_id}" in done.stdout, done.stdout + done.stderr
+
+
 def test_to_the_server_and_back(move: Move) -> None:
     """The whole way; killed on it at moments that become later until a run is done, and finished by the playbook."""
     _recover(move)
@@ -157,6 +183,8 @@ def test_to_the_server_and_back(move: Move) -> None:
     assert "changed=0" in move.playbook(move.first, move.server)
     closed = move.rows(move.first)
     assert set(before) < set(closed) and _check_records(move) == len(closed)
+
+    _break_glass(move)
 
     server = {"vault": {**move.server, "auth_method": "token"}}
     _recover(move, **server)
