@@ -105,7 +105,7 @@ class Desk:
             [WITH_ENV, "ansible-playbook", "-i", inventory, playbook, *arguments],
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=150,
             check=False,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "true"},

@@ -48,7 +48,9 @@ def judge(status: int, statistics: dict, head: dict | None) -> None:
 def run_locked(job: Job, lock: int, log: TextIO) -> None:
     """One run, for the holder of the lock; raises Problem."""
     began, clock = time.time(), time.monotonic()
-    state, statistics, problem = {}, {}, None
+    state: dict = {}
+    statistics: dict = {}
+    problem = None
     say(log, f"{job.name} begins")
     try:
         state = job.state()
