@@ -77,7 +77,7 @@ def archive(task: ControllerTask) -> dict:
     with journal.refusals_recorded(task, "archive", []):
         reply = task.call("facts")  # 1
         _check_not_an_agents(reply.results, groups)
-    warnings = [*(reply.raw.get("warnings") or []), *_lost_heads(task, reply.relay["heads"])]
+    warnings = [*(reply.raw.get("warnings") or []), *_lost_heads(task, reply.relay.get("heads", []))]
     rows = judging.judged(task, reply.results)  # 2
     refused = [row for row in rows if row["refusal"]]
     if refused:
