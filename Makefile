@@ -71,8 +71,10 @@ molecule-openbao: setup ## Run the roles with a vault of three OpenBao servers (
 
 .PHONY: integration
 integration: setup ## Run the integration tests (root)
-	$(step) "integration tests"
-	@$(run) pytest tests/integration
+	$(step) "integration tests: the leak hunt, alone, since it looks at all that happens on this machine"
+	@$(run) pytest tests/integration/test_leak_hunt.py
+	$(step) "integration tests: all others, two files at a time, since they wait more than they work"
+	@$(run) pytest -n 2 --dist loadfile --ignore tests/integration/test_leak_hunt.py tests/integration
 
 .PHONY: bench
 bench: setup ## Measure against a loop of one-key modules over the same SSH hosts (root)
