@@ -6,11 +6,12 @@
 
 - An object is one secret with one version, ``{"content": base64, "writer": ...}``, created with check-and-set 0. What a
   credential may do is for the server's policies to say (roles/vault), which grant nobody an update or a delete.
-- Under such a policy the server answers a second ``create`` with 403, as it answers what is forbidden; the metadata of
-  the object tells the two apart.
-- ``writer`` is a random number of one call of ``create``. When an answer was lost on its way, it tells whether the
-  object there is ours, so that one happening is never written as two. A writer that may not read what it creates (the
-  archiver of sealed keys, whose names are their digests) is told that the object exists.
+- Under such a policy the server answers a second ``create`` with 403, as it answers what is forbidden; what is there
+  tells the two apart.
+- ``writer`` is a random number of one call of ``create``. It tells whether the object that is there already is ours, so
+  that one happening is never written as two: the first answer may have been lost on its way to us, or to a standby or a
+  load balancer that sent the request again by itself. A writer that may not read what it creates (the archiver of
+  sealed keys, whose names are their digests) is told that the object exists.
 - A destroyed object keeps its metadata, and with it its name.
 """
 
@@ -21,6 +22,7 @@ import binascii
 import bisect
 import itertools
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -35,6 +37,9 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server_opti
 
 #: Names in one answer to a listing, and folders whose names are asked for at once.
 _PAGE, _AHEAD = 1000, 64
+
+#: Seconds before an object that is said to be there is looked for, again and again.
+_STALE_PAUSES = (0.0, 0.3, 1.0)
 
 
 class OpenBaoVault(Vault):
@@ -66,18 +71,26 @@ class OpenBaoVault(Vault):
         answer = self._server.request("post", f"{self._mount}/data/{path}", {"options": {"cas": 0}, "data": data})
         if answer.status == 200 and "version" in (answer.body.get("data") or {}):
             return True
-        if not self._is_taken(path, answer):
-            raise self._refused(answer, "create", path)
-        return answer.unclear and self._writer_of(path) == writer
+        if answer.status == 403 or (answer.status == 400 and "check-and-set" in answer.errors):
+            return self._is_there_by(writer, path, answer)
+        raise self._refused(answer, "create", path)
 
-    def _is_taken(self, path: str, answer: Answer) -> bool:
-        if answer.status == 400:
-            return "check-and-set" in answer.errors
-        return answer.status == 403 and self._metadata(path).status == 200
+    def _is_there_by(self, writer: str, path: str, refused: Answer) -> bool:
+        """Whether the object that is there already is this writer's.
 
-    def _writer_of(self, path: str) -> object:
-        answer = self._server.request("get", f"{self._mount}/data/{path}")
-        return ((answer.body.get("data") or {}).get("data") or {}).get("writer") if answer.status == 200 else None
+        Raises:
+            VaultForbidden: when there is none.
+        """
+        for pause in _STALE_PAUSES:
+            time.sleep(pause)
+            there = self._server.request("get", f"{self._mount}/data/{path}")
+            if there.status == 200:
+                found = (there.body.get("data") or {}).get("data") or {}
+                return found.get("writer") == writer
+            if self._metadata(path).status == 200:
+                return False  # destroyed, or this credential may not read it
+            # A leader that has just been replaced and does not know it yet may answer from its past.
+        raise self._refused(refused, "create", path)
 
     def _exists(self, paths: Paths) -> frozenset[str]:
         def one(path: str) -> str | None:

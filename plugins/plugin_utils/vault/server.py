@@ -5,8 +5,9 @@
 """Talking to a vault server: one login, a bounded pool of connections, requests that outlive what passes by.
 
 - A request is sent again after a broken connection and after the answers that mean "not now" (429, 5xx: sealed, no
-  leader, standby, restarting), with growing pauses, until the vault's ``timeout`` is over. The answer says whether an
-  earlier attempt may have been carried out although nothing came back (``unclear``).
+  leader, standby, restarting), with growing pauses, until the vault's ``timeout`` is over. Any attempt may have been
+  carried out although nothing came back, and whatever lies between here and the leader may send one again by itself:
+  what is not the same when it is done twice must be told apart by its content.
 - Every request asks for the newest state. A standby answers reads from its own, older copy; a state number that no
   server has reached yet makes it forward the request to the leader (``X-Vault-Index``, a header of the server's own).
 - Redirections from TLS to clear text are not followed: they would carry the token.
@@ -64,12 +65,10 @@ class Answer:
     Attributes:
         status: of HTTP.
         body: the JSON object, empty where there was none.
-        unclear: an earlier attempt may have been carried out.
     """
 
     status: int
     body: Mapping[str, Any]
-    unclear: bool = False
 
     @property
     def errors(self) -> str:
@@ -93,7 +92,7 @@ class Server:
             namespace=options.namespace or None,
             session=self._session,
             adapter=RawAdapter,
-            timeout=(_CONNECT, _READ),
+            verify=options.verify,  # hvac takes its own default for a session's False
         )
         # Without a token hvac would take one from the environment or the home folder by itself.
         self._client.token = None
@@ -125,14 +124,18 @@ class Server:
             path: below ``/v1/``.
 
         Raises:
-            VaultForbidden: when the login is refused.
+            VaultForbidden: when the login is refused, or the token is not good any more.
             VaultUnavailable: when nothing but passing failures came for ``timeout`` seconds.
         """
         token = self._token or self._log_in("")
         answer = self._sent(method, path, data, query, token)
-        if answer.status == 403 and self.options.auth_method != "token" and self._is_spent(token):
-            again = self._sent(method, path, data, query, self._log_in(token))
-            answer = Answer(again.status, again.body, again.unclear or answer.unclear)
+        if answer.status == 403 and not _is_told_by_policy(answer) and self._is_spent(token):
+            if self.options.auth_method == "token":
+                raise VaultForbidden(
+                    "vault.token: the server does not know this token: it has expired, was revoked, or is another "
+                    "server's or namespace's; log in anew, or let the collection do it (vault.auth_method)"
+                )
+            answer = self._sent(method, path, data, query, self._log_in(token))
         return answer
 
     def _log_in(self, refused: str) -> str:
@@ -165,19 +168,19 @@ class Server:
 
     def _sent(self, method: str, path: str, data: object, query: Mapping[str, object] | None, token: str) -> Answer:
         end = time.monotonic() + self.options.timeout
-        pause, unclear = _FIRST_PAUSE, False
+        pause, failed = _FIRST_PAUSE, False
         while True:
             failure: Exception | None = None
             try:
                 with _told_errors(self.options):
-                    answer = self._sent_once(method, path, data, query, token)
+                    answer = self._sent_once(method, path, data, query, _headers(token, failed), end)
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 failure, answer = error, Answer(0, {})
             if answer.status and answer.status not in _PASSING and "Upgrading from non-versioned" not in answer.errors:
-                return Answer(answer.status, answer.body, unclear)
+                return answer
             if "no space left on device" in answer.errors:
                 raise VaultFull("the vault server's disk is full; free some space there and run again, nothing is lost")
-            unclear = True
+            failed = True
             if time.monotonic() + pause > end:
                 raise _given_up(self.options, answer, failure)
             # Jitter, so that those who failed together do not come back together.
@@ -185,29 +188,38 @@ class Server:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _sent_once(
-        self, method: str, path: str, data: object, query: Mapping[str, object] | None, token: str
+        self,
+        method: str,
+        path: str,
+        data: object,
+        query: Mapping[str, object] | None,
+        headers: Mapping[str, str],
+        end: float,
     ) -> Answer:
+        # At least a second: what a server that is slow has done already is found out by asking once more.
+        waits = (_CONNECT, min(_READ, max(1.0, end - time.monotonic())))
         if not self._newest:
-            health = self._learn_newest()
+            health = self._learn_newest(waits)
             if health.status != 200:
                 return health
         response = self._client.adapter.request(
             method,
             f"/v1/{path}",
-            headers={**self._newest, **({"X-Vault-Token": token} if token else {})},
+            headers={**self._newest, **headers},
             raise_exception=False,
+            timeout=waits,
             **({} if data is None else {"json": data}),
             **({} if query is None else {"params": dict(query)}),
         )
         return Answer(response.status_code, _body(response))
 
-    def _learn_newest(self) -> Answer:
+    def _learn_newest(self, waits: tuple[float, float]) -> Answer:
         """Make the headers that ask for this cluster's newest state. Health belongs to no user and no namespace."""
         query = {"standbyok": "true", "perfstandbyok": "true"}
         response = self._session.get(
             f"{self.options.url}/v1/sys/health",
             params=query,
-            timeout=(_CONNECT, _READ),
+            timeout=waits,
             verify=self.options.verify,
         )
         body = _body(response)
@@ -243,6 +255,16 @@ def _session_class() -> type:
             return None if target and resp.url.startswith("https:") and not target.startswith("https:") else target
 
     return Session
+
+
+def _headers(token: str, failed: bool) -> dict[str, str]:
+    """Once something has failed, each attempt has a connection of its own: a load balancer may know a better server."""
+    return {**({"X-Vault-Token": token} if token else {}), **({"Connection": "close"} if failed else {})}
+
+
+def _is_told_by_policy(answer: Answer) -> bool:
+    """What an unknown token is told has no number of errors, or one of two; the policies tell exactly this one."""
+    return answer.errors == "1 error occurred: * permission denied"
 
 
 def _body(response: Any) -> Mapping[str, Any]:
