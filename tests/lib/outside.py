@@ -109,7 +109,11 @@ def look_at_vault(path: Path) -> VaultFile:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'object'").fetchone()[0]
         rows = connection.execute("SELECT path, content FROM object").fetchall() if tables else []
-    found = VaultFile({path: bytes(content) for path, content in rows})
+    return check_vault(VaultFile({path: bytes(content) for path, content in rows}))
+
+
+def check_vault(found: VaultFile) -> VaultFile:
+    """Its records are complete, and its event log is a chain."""
     numbers: dict[str, list[int]] = {}
     for item in found.records():
         _check_record(found, item)
