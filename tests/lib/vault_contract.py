@@ -40,7 +40,7 @@ def test_answers_only_for_what_exists(vault):
 
 
 def test_many_at_once(vault):
-    objects = {f"events/{number:012d}": b"%d" % number for number in range(1, 2502)}
+    objects = {f"events/{number:012d}": b"%d" % number for number in range(1, 1102)  # more than one page of any server}
     assert vault.create(objects) == frozenset(objects)
     assert vault.exists([*objects, "events/9"]) == frozenset(objects)
     assert vault.read(objects) == objects
