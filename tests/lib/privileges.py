@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,7 @@ class Trier:
         """One run of the command line; ``data`` is the JSON that it writes."""
         variables = {"BAO_ADDR": self._cluster.nodes[0].url, "BAO_CACERT": str(self._cluster.ca_cert)}
         variables |= {"BAO_TOKEN": login.token} if login else {}
-        environment = {**os.environ, "HOME": str(self._cluster.folder), "GOMAXPROCS": "1", **variables}
+        environment = {**os.environ, "HOME": str(self._cluster.folder), "GOMAXPROCS": "1", "GOGC": "off", **variables}
         command = [str(_BAO), *arguments, *(["-"] if data is not None else [])]
         given = json.dumps(data) if data is not None else None
         done = subprocess.run(
@@ -117,9 +117,9 @@ class Trier:
         }
         return tries[verb]().allowed
 
-    def cells(self, login: Login, folders: Iterable[str], there: str) -> dict[str, str]:
-        """The letters of what is allowed, by folder; every verb is tried."""
-        tried = [(folder, letter) for folder in folders for letter in VERBS]
+    def cells(self, login: Login, letters: Mapping[str, Iterable[str]], there: str) -> dict[str, str]:
+        """The letters of what is allowed, by folder; ``letters`` says which are tried there."""
+        tried = [(folder, letter) for folder, some in letters.items() for letter in some]
 
         def one(cell: tuple[str, str]) -> str:
             folder, letter = cell

@@ -40,7 +40,8 @@ def test_answers_only_for_what_exists(vault):
 
 
 def test_many_at_once(vault):
-    objects = {f"events/{number:012d}": b"%d" % number for number in range(1, 1102)  # more than one page of any server}
+    """More than one page of any server."""
+    objects = {f"events/{number:012d}": b"%d" % number for number in range(1, 1102)}
     assert vault.create(objects) == frozenset(objects)
     assert vault.exists([*objects, "events/9"]) == frozenset(objects)
     assert vault.read(objects) == objects
