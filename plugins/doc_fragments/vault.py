@@ -113,13 +113,13 @@ options:
         type: str
 """
 
-    #: The same suboptions under the names of a migration's two vaults.
-    MIGRATION = "options:\n" + "".join(
-        f"  {name}:\n    description: {text}\n    type: dict\n    required: true\n    suboptions:\n"
-        + suboptions.replace("O(vault.", f"O({name}.")
-        for suboptions in [DOCUMENTATION.partition("    suboptions:\n")[2]]
-        for name, text in (
-            ("source", "The vault that everything is copied from."),
-            ("destination", "The vault that everything is copied to. A missing SQLite vault is made."),
-        )
+
+#: The same suboptions under the names of a migration's two vaults.
+ModuleDocFragment.MIGRATION = "options:\n" + "".join(  # type: ignore[attr-defined]
+    f"  {name}:\n    description: {text}\n    type: dict\n    required: true\n    suboptions:\n"
+    + ModuleDocFragment.DOCUMENTATION.partition("    suboptions:\n")[2].replace("O(vault.", f"O({name}.")
+    for name, text in (
+        ("source", "The vault that everything is copied from."),
+        ("destination", "The vault that everything is copied to. A missing SQLite vault is made."),
     )
+)

@@ -7,7 +7,7 @@
 - On a host they come in a zip file of sources. Python's ``zipimport`` compiles each of them once to learn its file name
   and once more to run it, which is a third of what a host's process spends on our code. The importer here knows the
   name from the zip file's directory.
-- On the controller, Ansible's own importer compiles every file at every start. The finder here leaves them to Python's
+- On the controller, where Ansible runs plays, its own importer compiles every file at every start. The finder here leaves them to Python's
   importer, which keeps what it has compiled where it always does (``__pycache__``).
 
 Neither changes what is imported.
@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 
 _OURS = __name__.rsplit(".", 2)[0] + "."
-_ANSIBLES = "ansible.utils.collection_loader."
+#: What is loaded where Ansible runs plays, and nowhere else.
+_PLAYS = "ansible.executor.task_queue_manager"
 
 
 class ZipImporter(zipimport.zipimporter):
@@ -55,7 +56,7 @@ def compile_less(loader: object) -> None:
     """Do so for everything that is imported from here on; ``loader`` is the caller's own, and tells where this runs."""
     if isinstance(loader, zipimport.zipimporter):
         _use_zip_importer()
-    elif type(loader).__module__.startswith(_ANSIBLES) and CompiledFinder not in map(type, sys.meta_path):
+    elif _PLAYS in sys.modules and CompiledFinder not in map(type, sys.meta_path):
         sys.meta_path.insert(0, CompiledFinder())
 
 

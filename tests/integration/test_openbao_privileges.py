@@ -18,24 +18,25 @@ from privileges import VERBS, Login, Trier
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OWN, OTHER = "1" * 64, "2" * 64
-DUTIES = ["archiver", "restorer", "agent", "auditor", "destroyer", "migrator"]
 
 #: The matrix. C create, R read the content, M ask whether it is there, L list, D destroy. Nobody updates, patches,
 #: deletes, undeletes or purges anything.
-MATRIX = {
-    # folder                archiver  restorer  agent   auditor  destroyer  migrator
-    "records/k/":          ["CRML",   "RML",    "RM",   "RML",   "MLD",     "CRML"],
-    "sealed/":             ["CM",     "RM",     "",     "ML",    "MLD",     "CRML"],
-    f"shares/{OWN}/":      ["CM",     "",       "RM",   "ML",    "MLD",     "CRML"],
-    f"shares/{OTHER}/":    ["CM",     "",       "",     "ML",    "MLD",     "CRML"],
-    "requests/":           ["",       "CRM",    "RML",  "RML",   "MLD",     "CRML"],
-    f"approvals/r/k/{OWN}/":   ["",   "RML",    "CRM",  "RML",   "MLD",     "CRML"],
-    f"approvals/r/k/{OTHER}/": ["",   "RML",    "RM",   "RML",   "MLD",     "CRML"],
-    "events/":             ["CRML",   "CRML",   "CRML", "CRML",  "CRML",    "CRML"],
-    "signing/":            ["CRML",   "",       "RM",   "CRML",  "",        "CRML"],
-    "freezes/k/":          ["CRM",    "RM",     "RM",   "CRML",  "",        "CRML"],
-    "elsewhere/":          ["",       "",       "",     "",      "",        ""],
-}  # fmt: skip
+_TABLE = """
+                        archiver restorer agent auditor destroyer migrator
+records/k/              CRML     RML      RM    RML     MLD       CRML
+sealed/                 CM       RM       -     ML      MLD       CRML
+shares/OWN/             CM       -        RM    ML      MLD       CRML
+shares/OTHER/           CM       -        -     ML      MLD       CRML
+requests/               -        CRM      RML   RML     MLD       CRML
+approvals/r/k/OWN/      -        RML      CRM   RML     MLD       CRML
+approvals/r/k/OTHER/    -        RML      RM    RML     MLD       CRML
+events/                 CRML     CRML     CRML  CRML    CRML      CRML
+signing/                CRML     -        RM    CRML    -         CRML
+freezes/k/              CRM      RM       RM    CRML    -         CRML
+elsewhere/              -        -        -     -       -         -
+"""
+DUTIES, *_ROWS = [line.split() for line in _TABLE.replace("OWN", OWN).replace("OTHER", OTHER).strip().splitlines()]
+MATRIX = {folder: [cell.replace("-", "") for cell in cells] for folder, *cells in _ROWS}
 
 #: What no duty may do beside the archive.
 FORBIDDEN = [

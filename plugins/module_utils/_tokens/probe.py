@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -27,13 +28,11 @@ try:
 except ImportError as error:
     note_missing_library(error)
 
-try:
-    import pkcs11
+# Whoever probes has loaded a token's library, and that says what is missing.
+with suppress(ImportError):
     from pkcs11 import Attribute, KeyType, MechanismFlag, PKCS11Error
     from pkcs11.mechanisms import KDF, Mechanism
     from pkcs11.util.ec import encode_named_curve_parameters
-except ImportError:
-    pkcs11 = None
 
 HOLDS, FAILS, UNKNOWN = "holds", "fails", "unknown"
 _DECRYPTING = 0x00000100 | 0x00000200  # CKF_ENCRYPT, CKF_DECRYPT

@@ -95,7 +95,9 @@ def archive(task: ControllerTask) -> dict:
 def _lost_heads(task: ControllerTask, heads: list[list]) -> list[str]:
     """A warning when the log does not have the events that this host's receipts name."""
     # The host's word: it must not make the controller ask for anything, or for very much.
-    known = [Head(number, digest) for number, digest in heads[:_HEADS] if type(number) is int and 0 < number < 10**12]
+    known = [
+        Head(number, digest) for number, digest in heads[:_HEADS] if isinstance(number, int) and 0 < number < 10**12
+    ]
     lost = event_log.lost(task.vault, known)
     if not lost:
         return []

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 
@@ -14,18 +15,17 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     VaultReadOnly,
     VaultUnavailable,
 )
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import (
-    server_options,
-    sqlite_file,
-    token_cache,  # noqa: F401 - its memory must be there before Ansible forks its workers
-)
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import server_options, sqlite_file, token_cache
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Paths, Vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.sqlite import SqliteVault
 
 # What talks to a server takes a while to load. Before Ansible forks, that is once for all hosts; but only the workers
 # know the option, so whoever uses no server would wait for nothing. The environment tells earlier.
 if server_options.names_a_server(os.environ):
-    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import openbao  # noqa: F401
+    importlib.import_module("ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.openbao")
+
+# Its memory must be there before the fork, too.
+token_cache.reserve()
 
 
 def open_vault(options: Mapping[str, object] | None, check_mode: bool = False, make: bool = True) -> Vault:

@@ -299,7 +299,11 @@ def _told_errors(options: ServerOptions) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    return text[text.find("[SSL") :].split("(_ssl.c")[0].strip() if "[SSL" in text else "certificate or protocol error"
+    return (
+        text[text.find("[SSL") :].split("(_ssl.c", maxsplit=1)[0].strip()
+        if "[SSL" in text
+        else "certificate or protocol error"
+    )
 
 
 def _given_up(options: ServerOptions, answer: Answer, failure: Exception | None) -> VaultUnavailable:

@@ -4,9 +4,9 @@
 
 """One login for all workers of a play: vault tokens in memory that Ansible's process shares with the ones it forks.
 
-The memory is made when this module is loaded, which Ansible does before it forks, and has no name that another user
-could open. It is a file in memory only because file locks end with the process that holds them, so a killed worker
-locks nobody out. Where the system has no such files (it is not Linux), every worker logs in by itself.
+The memory is made before Ansible forks (see open.py), and has no name that another user could open. It is a file in
+memory only because file locks end with the process that holds them, so a killed worker locks nobody out. Where the
+system has no such files (it is not Linux), every worker logs in by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ _MARGIN = 30.0
 
 _LIMIT = 1 << 20
 
-_memory: int | None = os.memfd_create("keyops-tokens") if hasattr(os, "memfd_create") else None
+_memory: list[int] = []
+
+
+def reserve() -> None:
+    """Make the memory, once; before the fork, so that all workers share it."""
+    if not _memory and hasattr(os, "memfd_create"):
+        _memory.append(os.memfd_create("keyops-tokens"))
 
 
 def shared_token(name: str, log_in: Callable[[], tuple[str, float]], refused: str = "") -> str:
@@ -34,16 +40,18 @@ def shared_token(name: str, log_in: Callable[[], tuple[str, float]], refused: st
         log_in: returns a token and for how many seconds it is good.
         refused: a token that the server does not take any more.
     """
-    if _memory is None:
+    reserve()
+    if not _memory:
         return log_in()[0]
-    with _locked(_memory):
+    memory = _memory[0]
+    with _locked(memory):
         # The monotonic clock is one for all processes of the machine.
-        kept, now = _read(_memory), time.monotonic()
+        kept, now = _read(memory), time.monotonic()
         token, until = kept.get(name, ("", 0.0))
         if token and token != refused and now < until - _MARGIN:
             return str(token)
         token, seconds = log_in()
-        _write(_memory, {**kept, name: (token, now + seconds)})
+        _write(memory, {**kept, name: (token, now + seconds)})
         return token
 
 

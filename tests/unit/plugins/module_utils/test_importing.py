@@ -63,6 +63,7 @@ def test_neither_is_used_where_python_imports_by_itself() -> None:
 def test_the_controller_keeps_what_it_has_compiled(tmp_path: Path) -> None:
     program = """
 import json, sys
+import ansible.executor.task_queue_manager
 from ansible.plugins.loader import action_loader, init_plugin_loader
 init_plugin_loader()
 found = action_loader.get("keyops.lifecycle.private_key", class_only=True)

@@ -73,7 +73,7 @@ class TwoVaults(LifecycleAction):
         "key": {"type": "str", "no_log": False},
     }
     opened: ClassVar[list[Server]] = []
-    error: ClassVar[KeyopsError | None] = None
+    errors: ClassVar[list[KeyopsError]] = []
 
     def __init__(self, **args: object) -> None:
         self._task, self._connection = Task(**args), None
@@ -85,8 +85,8 @@ class TwoVaults(LifecycleAction):
     def _open_named(self, name: str, options: dict | None) -> Server | None:
         if options is None:
             return None
-        if self.error:
-            raise self.error
+        for error in self.errors:
+            raise error
         self.opened.append(Server(f"{name} {options['token']}"))
         return self.opened[-1]
 
@@ -137,6 +137,6 @@ def test_an_option_of_a_vault_is_validated_under_its_name() -> None:
     ],
 )
 def test_an_error_names_the_vault_by_its_option(monkeypatch: pytest.MonkeyPatch, said: str, told: str) -> None:
-    monkeypatch.setattr(TwoVaults, "error", VaultUnavailable(said))
+    monkeypatch.setattr(TwoVaults, "errors", [VaultUnavailable(said)])
     result = TwoVaults(old={"token": "one"}).run(task_vars={})
     assert (result["msg"], result["error_class"]) == (told, "VaultUnavailable")

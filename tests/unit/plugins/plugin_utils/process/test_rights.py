@@ -28,13 +28,13 @@ class Restricted(MemoryVault):
         self.__dict__.update(full.__dict__)
         self.reading, self.asking = reading, asking
 
-    def _read(self, names):
-        self._check(names, self.reading)
-        return super()._read(names)
+    def _read(self, paths):
+        self._check(paths, self.reading)
+        return super()._read(paths)
 
-    def _exists(self, names):
-        self._check(names, self.asking)
-        return super()._exists(names)
+    def _exists(self, paths):
+        self._check(paths, self.asking)
+        return super()._exists(paths)
 
     def _check(self, names, prefixes):
         if prefixes and any(name.startswith(prefixes) for name in names):

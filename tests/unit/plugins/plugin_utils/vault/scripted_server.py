@@ -66,7 +66,9 @@ class ScriptedServer:
     def count(self, path):
         return sum(one.path == path for one in self.requests)
 
-    def _handler(script):
+    def _handler(self):
+        script = self
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
-from ansible_collections.keyops.lifecycle.tests.lib.vault_contract import *  # noqa: F403
+from ansible_collections.keyops.lifecycle.tests.lib.vault_contract import VaultContract
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
 
 
@@ -21,3 +21,7 @@ def vault(request, tmp_path):
         opened = open_vault({"backend": "sqlite", "path": str(tmp_path / "vault" / "vault.db")})
     with opened:
         yield opened
+
+
+class TestEmbedded(VaultContract):
+    pass

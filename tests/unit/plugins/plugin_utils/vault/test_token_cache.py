@@ -11,7 +11,10 @@ import time
 
 import pytest
 
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.token_cache import shared_token
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.token_cache import reserve, shared_token
+
+# As open.py does before Ansible forks.
+reserve()
 
 
 @pytest.fixture
