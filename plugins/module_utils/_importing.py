@@ -7,8 +7,8 @@
 - On a host they come in a zip file of sources. Python's ``zipimport`` compiles each of them once to learn its file name
   and once more to run it, which is a third of what a host's process spends on our code. The importer here knows the
   name from the zip file's directory.
-- On the controller, where Ansible runs plays, its own importer compiles every file at every start. The finder here leaves them to Python's
-  importer, which keeps what it has compiled where it always does (``__pycache__``).
+- On the controller, where Ansible runs plays, its own importer compiles every file at every start. The finder here
+  leaves them to Python's importer, which keeps what it has compiled where it always does (``__pycache__``).
 
 Neither changes what is imported.
 """
