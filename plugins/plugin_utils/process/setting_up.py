@@ -4,8 +4,8 @@
 
 """Configuring a vault server: each setting is read, compared field by field, and written only when it differs.
 
-- Every path is checked before anything is read. Objects of the archive, tokens and the server's own operation (seal,
-  storage, keys) cannot be reached, whatever the credential may do.
+- Every path is checked before anything is read. Objects of the archive, tokens, logins, secret IDs and the server's own
+  operation (seal, storage, keys) cannot be reached, whatever the credential may do and whatever vault.mount says.
 - Only policies and roles are removed: removing a mount removes an archive.
 - What the user calls secret is in no diff, no result and no message.
 """
@@ -29,6 +29,13 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server impo
 
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.@-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.@-]*)+")
 _ALLOWED = ("sys/policies/acl/", "sys/mounts/", "sys/auth/", "sys/audit/", "auth/")
+#: The server's own first segments: below them, ``config`` belongs to no key-value engine.
+_RESERVED = ("sys", "auth", "identity", "cubbyhole")
+#: What makes, shows or ends credentials instead of configuring something; a name may stand behind it (login/NAME).
+_OPERATION = re.compile(
+    r"auth/token(?!/roles/).*"
+    r"|auth/.+/(?:login|role-id|(?:custom-)?secret-id[^/]*|(?:lookup|renew|revoke|create|accessor)[^/]*)(?:/[^/]+)?"
+)
 _REMOVABLE = re.compile(r"sys/policies/acl/.+|auth/(?:.+/)?role/[^/]+")
 #: What is known by a list only, and cannot be changed once it is there.
 _ENABLED = re.compile(r"(sys/(?:mounts|auth|audit))/(.+)(?<!/tune)")
@@ -50,12 +57,16 @@ def set_up(task: ControllerTask) -> dict:
     """The result of vault_settings.
 
     Raises:
-        OptionError: for a path that is out of reach, or a setting that cannot be; nothing was read or written.
+        OptionError: for a path or mount that is out of reach, or a setting that cannot be; nothing was read or written.
         VaultForbidden: when the credential is no administrator's.
         DeclarativeOnly: when the server takes audit devices from its configuration only.
         VaultError: when the server refuses a setting; those before it are made.
     """
     server: Server = task.vault
+    if server.options.mount.strip("/").split("/")[0] in _RESERVED:
+        raise OptionError(
+            f"vault.mount: {server.options.mount[:100]!r} belongs to the server itself; name the path of the secrets engine"
+        )
     settings = [_checked(item, server.options.mount) for item in task.params["settings"]]
     rows, diff = [], []
     for one in settings:
@@ -76,6 +87,11 @@ def _checked(item: Mapping[str, Any], mount: str) -> Setting:
         raise OptionError(
             f"settings: {path[:100]!r} is out of reach; a path is below one of {', '.join(_ALLOWED)} or is "
             f"{mount}/config (vault.mount)"
+        )
+    if _OPERATION.fullmatch(path):
+        raise OptionError(
+            f"settings: {path[:100]!r} is out of reach; it makes, shows or ends tokens or credentials and is no setting. "
+            "Use the server's own command line"
         )
     absent = item["state"] == "absent"
     if absent and not _REMOVABLE.fullmatch(path):

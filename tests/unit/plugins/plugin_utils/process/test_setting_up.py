@@ -106,7 +106,52 @@ def test_paths_out_of_reach_are_refused_before_anything_is_read(path):
 
 
 @pytest.mark.parametrize(
-    "path", ["sys/mounts/keyops", "sys/auth/approle", "sys/audit/file", "keyops/config", "auth/token/accessors/x"]
+    "path",
+    [
+        *("auth/token/lookup-self", "auth/token/lookup", "auth/token/renew-self", "auth/token/revoke-orphan"),
+        *("auth/token/create", "auth/token/create/x", "auth/token/accessors/x", "auth/token/tidy", "auth/token/roles"),
+        *("auth/approle/login", "auth/userpass/login/bob", "auth/a/b/login", "auth/approle/role/x/role-id"),
+        *("auth/approle/role/x/secret-id", "auth/approle/role/x/secret-id/lookup", "auth/x/role/y/secret-id-num-uses"),
+        *("auth/approle/role/x/secret-id-accessor/lookup", "auth/approle/role/x/custom-secret-id/lookup"),
+        *("auth/x/renew", "auth/x/revoke-self", "auth/x/create-orphan", "auth/x/lookup-accessor", "auth/x/accessors"),
+    ],
+)
+def test_what_deals_with_credentials_is_no_setting(path):
+    server = FakeServer(get=(200, {"data": {"id": "s.administrator"}}))
+    for data, state in (({"id": "x"}, "present"), (None, "absent")):
+        with pytest.raises(OptionError, match="command line"):
+            run(server, POLICY, setting(path, data, state=state))
+    assert server.written == []
+
+
+@pytest.mark.parametrize("path", ["auth/token/roles/x", "auth/jwt/config", "auth/approle/role/x", "sys/auth/login"])
+def test_settings_with_such_names_nearby_are_made(path):
+    server = FakeServer()
+    assert run(server, setting(path, {"a": "b"}))["changed"] and server.kept[path] == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    "mount", ["sys", "sys/rotate", "/sys/rotate", "sys/", "auth/token", "identity", "cubbyhole/x", "identity/oidc"]
+)
+def test_a_mount_of_the_servers_own_is_refused(mount):
+    server = FakeServer()
+    server.options = types.SimpleNamespace(mount=mount)
+    with pytest.raises(OptionError, match=r"vault\.mount"):
+        run(server, setting(f"{mount}/config", {"interval": "1h"}))
+    with pytest.raises(OptionError, match=r"vault\.mount"):
+        run(server, POLICY)
+    assert server.written == []
+
+
+@pytest.mark.parametrize("mount", ["system", "authority/keyops"])
+def test_a_mount_that_only_looks_like_it_is_none(mount):
+    server = FakeServer()
+    server.options = types.SimpleNamespace(mount=mount)
+    assert run(server, setting(f"{mount}/config", {"max_versions": 1}))["changed"]
+
+
+@pytest.mark.parametrize(
+    "path", ["sys/mounts/keyops", "sys/auth/approle", "sys/audit/file", "keyops/config", "auth/jwt/config"]
 )
 def test_only_policies_and_roles_are_removed(path):
     with pytest.raises(OptionError):
