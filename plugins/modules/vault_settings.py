@@ -29,9 +29,9 @@ options:
           - It must lie below C(sys/policies/acl/), C(sys/mounts/), C(sys/auth/), C(sys/audit/) or C(auth/), or be
             C(config) below O(vault.mount), which must not lie below C(sys), C(auth), C(identity) or C(cubbyhole).
             Objects of the archive cannot be reached.
-          - What makes, shows or ends tokens and credentials is no setting and is refused. That is C(auth/token/) but for
-            C(auth/token/roles/), and every path below C(auth/) whose last or last but one part is C(login) or C(role-id),
-            or begins with C(lookup), C(renew), C(revoke), C(create), C(secret-id) or C(accessor).
+          - What makes, shows or ends tokens and credentials is no setting and is refused. That is C(auth/token/) but
+            for C(auth/token/roles/), and every path below C(auth/) whose last or last but one part is C(login) or
+            C(role-id), or begins with C(lookup), C(renew), C(revoke), C(create), C(secret-id) or C(accessor).
         type: str
         required: true
       data:

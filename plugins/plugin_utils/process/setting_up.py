@@ -65,7 +65,7 @@ def set_up(task: ControllerTask) -> dict:
     server: Server = task.vault
     if server.options.mount.strip("/").split("/")[0] in _RESERVED:
         raise OptionError(
-            f"vault.mount: {server.options.mount[:100]!r} belongs to the server itself; name the path of the secrets engine"
+            f"vault.mount: {server.options.mount[:100]!r} belongs to the server itself; name the secrets engine's path"
         )
     settings = [_checked(item, server.options.mount) for item in task.params["settings"]]
     rows, diff = [], []
@@ -90,8 +90,8 @@ def _checked(item: Mapping[str, Any], mount: str) -> Setting:
         )
     if _OPERATION.fullmatch(path):
         raise OptionError(
-            f"settings: {path[:100]!r} is out of reach; it makes, shows or ends tokens or credentials and is no setting. "
-            "Use the server's own command line"
+            f"settings: {path[:100]!r} is out of reach; it makes, shows or ends tokens or credentials. Use the "
+            "server's own command line"
         )
     absent = item["state"] == "absent"
     if absent and not _REMOVABLE.fullmatch(path):
