@@ -108,6 +108,7 @@ problems:
         - V(broken_chain), an event or the one before it was altered or replaced.
         - V(removed), events are missing in the middle.
         - V(claimed_ahead), somebody took a number ahead of its turn.
+        - V(stranger), something lies among the events under a name that no object has.
         - V(cut_off), a head that was seen before is gone or another one.
       type: str
       returned: success

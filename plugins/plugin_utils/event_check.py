@@ -19,7 +19,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_form
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_format import ZEROS, Event, Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
-_PREFIX = paths.event(0).rsplit("/", 1)[0] + "/"
+PREFIX = paths.event(0).rsplit("/", 1)[0] + "/"
 _PAGE = 1000
 
 
@@ -28,9 +28,10 @@ class Problem:
     """Something in the log that does not verify.
 
     Attributes:
-        kind: ``unparsable`` (edited, or never an event), ``misplaced`` (reordered, or no event's name), ``signature``,
-            ``broken_chain``, ``removed`` (a gap with events behind it), ``claimed_ahead`` (a gap with something else
-            behind it), ``cut_off`` (a head that was seen before is gone or another one).
+        kind: ``unparsable`` (edited, or never an event), ``misplaced`` (reordered, or no event's name), ``stranger``
+            (no object's name at all), ``signature``, ``broken_chain``, ``removed`` (a gap with events behind it),
+            ``claimed_ahead`` (a gap with something else behind it), ``cut_off`` (a head that was seen before is gone
+            or another one).
         number: of the event, 0 where there is none.
         text: for the user.
     """
@@ -56,11 +57,11 @@ class LogReport:
 
 
 def objects(vault: Vault) -> Iterator[tuple[str, bytes]]:
-    page: Sequence[str] = vault.list(_PREFIX, limit=_PAGE)
+    page: Sequence[str] = vault.list(PREFIX, limit=_PAGE)
     while page:
         objects = vault.read(page)
         yield from ((path, objects[path]) for path in page if path in objects)
-        page = vault.list(_PREFIX, after=page[-1], limit=_PAGE)
+        page = vault.list(PREFIX, after=page[-1], limit=_PAGE)
 
 
 class Check:
@@ -78,7 +79,7 @@ class Check:
         self._wanted = wanted
 
     def take(self, path: str, content: bytes) -> None:
-        name = path[len(_PREFIX) :]
+        name = path[len(PREFIX) :]
         if not re.fullmatch("[0-9]{12}", name) or int(name) == 0:
             self._report("misplaced", 0, f"{path} is not the name of an event; somebody put it there")
             return
@@ -99,6 +100,10 @@ class Check:
         self._last, self._linked = Head(number, digest), True
         if number in self._wanted:
             self._seen[number] = digest
+
+    def stranger(self, path: str) -> None:
+        """Something that is no object of a vault lies among the events."""
+        self._report("stranger", 0, f"{path[:100]!r} is not the name of a vault object; somebody put it there")
 
     def cut_off(self, expected: Iterable[Head]) -> Iterator[Problem]:
         for one in expected:

@@ -20,7 +20,13 @@ from collections.abc import Callable, Iterable, Sequence
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import VaultUnavailable
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_format
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_check import Check, LogReport, Problem, objects
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_check import (
+    PREFIX,
+    Check,
+    LogReport,
+    Problem,
+    objects,
+)
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_end import end_of_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_format import ZEROS, Event, Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
@@ -109,6 +115,8 @@ def verify(
     check = Check(signing_certificates, since, {one.number for one in expected})
     for path, content in objects(vault):
         check.take(path, content)
+    for path in vault.strangers(PREFIX):
+        check.stranger(path)
     return LogReport(tuple(check.events), check.head, (*check.problems, *check.cut_off(expected)))
 
 

@@ -14,6 +14,7 @@ import pytest
 from openbao_cluster import Cluster, Node
 from vault_contract import VaultContract
 
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import openbao
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
@@ -75,3 +76,29 @@ def test_lists_folders_in_folders_page_by_page(vault: Vault, monkeypatch: pytest
 
 class TestServers(VaultContract):
     """The contract, on both."""
+
+
+def test_what_others_have_put_there_stops_nobody(alone: Cluster) -> None:
+    """Whoever may create in a folder may create any name and any content in it; so may each agent in the log's."""
+    mount = f"keyops-{secrets.token_hex(4)}"
+    alone.mount(mount)
+    token = alone.token(mount, _CREATE_ONLY.format(mount=mount))
+    leader = alone.leader()
+    assert leader
+    for name in ("events/Planted", "events/a%20b/c", "events/deep/er/and/deeper/still", "records/EVIL/1"):
+        assert alone.call(leader, "POST", f"{mount}/data/{name}", {"options": {"cas": 0}, "data": {"x": 1}}, token)
+    with _opened(alone, leader, mount, token) as vault:
+        first = _append(vault)
+        # The next number, with nothing in it that is an event.
+        squat = f"{mount}/data/events/{first.number + 1:012d}"
+        assert alone.call(leader, "POST", squat, {"options": {"cas": 0}, "data": {"x": 1}}, token)
+        second = _append(vault)
+        assert second.number == first.number + 2
+        assert vault.list("records/") == []
+        report = event_log.verify(vault, [first, second])
+        assert [event.number for event in report.events] == [first.number, second.number]
+        assert sorted(problem.kind for problem in report.problems) == ["stranger"] * 3 + ["unparsable"]
+
+
+def _append(vault: Vault) -> event_log.Head:
+    return event_log.append(vault, action="test", outcome="success", actor="a", host="h")

@@ -75,7 +75,7 @@ def migrate(task: ControllerTask, say: Callable[[str], None]) -> dict:
     last = walk.all("completing", Copier.complete)
     missing += _copied(last)
     _check_closed(source, head)
-    warnings = _checked_log(source, destination, head)
+    warnings = [*_checked_log(source, destination, head), *_strangers(source)]
     found = {folder: Count(last[folder].objects, 0, found[folder].destroyed) for folder in last}
     return {**_result(found, missing, head, bool(missing)), "warnings": warnings}
 
@@ -146,10 +146,22 @@ def _event(vault: Vault, number: int) -> Event | None:
 
 def _checked_log(source: Vault, destination: Vault, head: Head) -> list[str]:
     """Warnings: problems of the log that came along from the source."""
-    problems = event_log.verify(destination, [head], since=head.number).problems
-    if problems and problems != event_log.verify(source, [head], since=head.number).problems:
+    problems = _problems(destination, head)
+    if problems and problems != _problems(source, head):
         raise EventLogError(f"destination: the log does not verify: {problems[0].text}; see lifecycle_log_info")
     return [f"the log of the source has a problem that came along: {problem.text}" for problem in problems[:10]]
+
+
+def _problems(vault: Vault, head: Head) -> list[event_log.Problem]:
+    """What does not verify, but for strangers, which stay where they are."""
+    return [one for one in event_log.verify(vault, [head], since=head.number).problems if one.kind != "stranger"]
+
+
+def _strangers(source: Vault) -> list[str]:
+    """A warning when something in the source is no object of a vault."""
+    names = [path for folder in paths.FOLDERS for path in source.strangers(f"{folder}/", 10)]
+    told = ", ".join(repr(name[:100]) for name in names[:10])
+    return [f"the source holds what is no object of a vault; it was left there: {told}"] if names else []
 
 
 def _result(found: _Counts, copied: Counter, head: Head, changed: bool) -> dict:

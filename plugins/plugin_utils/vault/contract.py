@@ -10,6 +10,8 @@ Invariants, which one contract test suite checks for every backend:
 - ``create`` returns when what it created is durable, and two writers of one name never both create it.
 - The name of a destroyed object stays taken: it cannot be created again, so nobody can put another object there.
 - ``list`` names everything that was ever created; ``exists`` and ``read`` tell what still is.
+- What another program has put below a folder under a name that no object has is no object: ``list`` leaves it out, so
+  nobody can stop a reader with it, and ``strangers`` tells of it.
 
 All meaning lives above it, once (records, event log, ...). Names are checked here for every backend, so that no caller
 can reach anything but an object. An open vault belongs to the process that opened it.
@@ -30,6 +32,9 @@ _PREFIX = re.compile(r"[a-z]{1,32}/(?:[0-9a-z]{1,64}/){0,3}")
 
 #: Bytes. Base64 of this still fits one entry of a Raft log with the usual limit of 1 MiB, so any vault can move to any.
 CONTENT_LIMIT = 700_000
+
+#: Names in one page of the search for strangers.
+_PAGE = 1000
 
 #: ``list`` means the method inside the classes.
 Paths = list[str]
@@ -73,7 +78,25 @@ class Vault(ABC):
         """
         if not _PREFIX.fullmatch(prefix):
             raise ObjectNameError(f"{prefix[:200]!r} is not the prefix of vault objects")
-        return self._list(prefix, _checked([after])[0] if after else "", limit)
+        found: Paths = []
+        last = _checked([after])[0] if after else ""
+        while page := self._list(prefix, last, limit):
+            found += [path for path in page if _PATH.fullmatch(path)]
+            if limit is None or len(page) < limit or len(found) >= limit:
+                break
+            last = page[-1]
+        return found[:limit]
+
+    def strangers(self, prefix: str, limit: int = 100) -> Paths:
+        """What lies below ``prefix`` and is no object, at most ``limit`` names: not to be used, only to be told."""
+        found: Paths = []
+        last = ""
+        while page := self._list(prefix, last, _PAGE):
+            found += [path for path in page if not _PATH.fullmatch(path)]
+            if len(page) < _PAGE or len(found) >= limit:
+                break
+            last = page[-1]
+        return found[:limit]
 
     def destroy(self, paths: Iterable[str]) -> None:
         """Destroy the content of those of ``paths`` that exist, for good. Only for what dual control has condemned."""

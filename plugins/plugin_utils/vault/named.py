@@ -77,6 +77,11 @@ class NamedVault(Vault):
         with told_as(self.name, always=True):
             return self._vault.list(prefix, after, limit)
 
+    def strangers(self, prefix: str, limit: int = 100) -> Paths:
+        """What lies below ``prefix`` and is no object."""
+        with told_as(self.name, always=True):
+            return self._vault.strangers(prefix, limit)
+
     def _destroy(self, paths: Paths) -> None:
         with told_as(self.name, always=True):
             self._vault.destroy(paths)

@@ -21,9 +21,12 @@ import base64
 import binascii
 import bisect
 import itertools
+import json
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     NotAVault,
@@ -34,6 +37,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Paths, Vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server import Answer, Server
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server_options import ServerOptions
+
+#: What a name of ours, or of a folder on the way to one, looks like; whatever else lies there is not gone into.
+_NAME = re.compile(r"[0-9a-z]{1,64}")
+#: Slashes in the longest path (contract.py).
+_DEPTH = 4
 
 #: Names in one answer to a listing, and folders whose names are asked for at once.
 _PAGE, _AHEAD = 1000, 64
@@ -54,22 +62,44 @@ class OpenBaoVault(Vault):
         self._server = Server(options)
         self._mount = options.mount
         self._writable = writable
+        self._is_known = False
 
     def close(self) -> None:
         self._server.close()
+
+    def _know_engine(self) -> None:
+        """Find out, once, that there is an engine of the right kind: what is no vault must not look like an empty one.
+
+        The server answers this to everybody who may do anything with the engine, without a policy of its own.
+        """
+        if self._is_known:
+            return
+        answer = self._server.request("get", f"sys/internal/ui/mounts/{self._mount}")
+        engine = _data(answer)
+        options = engine.get("options")
+        version = options.get("version") if isinstance(options, Mapping) else None
+        if answer.status == 403:
+            raise VaultForbidden(
+                f"vault.mount: this credential may do nothing with an engine at {self._mount!r}, or there is none; use "
+                "the credential of this duty, and check the mount and the namespace (role vault)"
+            )
+        if answer.status != 200 or (engine.get("type"), version) != ("kv", "2"):
+            raise self._refused(Answer(404, answer.body), "use", "")
+        self._is_known = True
 
     def _create(self, objects: Mapping[str, bytes]) -> frozenset[str]:
         def one(path: str) -> str | None:
             return path if self._created(path, objects[path], writer) else None
 
         self._refuse_unless_writable("created")
+        self._know_engine()
         writer = secrets.token_hex(16)
         return frozenset(path for path in self._server.each(one, objects) if path)
 
     def _created(self, path: str, content: bytes, writer: str) -> bool:
         data = {"content": base64.b64encode(content).decode(), "writer": writer}
         answer = self._server.request("post", f"{self._mount}/data/{path}", {"options": {"cas": 0}, "data": data})
-        if answer.status == 200 and "version" in (answer.body.get("data") or {}):
+        if answer.status == 200 and "version" in _data(answer):
             return True
         if answer.status == 403 or (answer.status == 400 and "check-and-set" in answer.errors):
             return self._is_there_by(writer, path, answer)
@@ -85,8 +115,8 @@ class OpenBaoVault(Vault):
             time.sleep(pause)
             there = self._server.request("get", f"{self._mount}/data/{path}")
             if there.status == 200:
-                found = (there.body.get("data") or {}).get("data") or {}
-                return found.get("writer") == writer
+                found = _data(there).get("data")
+                return isinstance(found, Mapping) and found.get("writer") == writer
             if self._metadata(path).status == 200:
                 return False  # destroyed, or this credential may not read it
             # A leader that has just been replaced and does not know it yet may answer from its past.
@@ -95,13 +125,15 @@ class OpenBaoVault(Vault):
     def _exists(self, paths: Paths) -> frozenset[str]:
         def one(path: str) -> str | None:
             answer = self._metadata(path)
-            if answer.status == 404 and self._means_absent(answer):
+            if _means_absent(answer):
                 return None
-            if answer.status != 200:
+            versions = _data(answer).get("versions")
+            if answer.status != 200 or not isinstance(versions, Mapping):
                 raise self._refused(answer, "look up", path)
-            version = (answer.body["data"].get("versions") or {}).get("1") or {"destroyed": True}
+            version = versions.get("1") or {"destroyed": True}
             return None if version.get("destroyed") or version.get("deletion_time") else path
 
+        self._know_engine()
         return frozenset(path for path in self._server.each(one, paths) if path)
 
     def _metadata(self, path: str) -> Answer:
@@ -110,15 +142,18 @@ class OpenBaoVault(Vault):
     def _read(self, paths: Paths) -> dict[str, bytes]:
         def one(path: str) -> tuple[str, bytes | None]:
             answer = self._server.request("get", f"{self._mount}/data/{path}")
-            if answer.status == 404 and self._means_absent(answer):
+            if _means_absent(answer):
                 return path, None
-            if answer.status != 200:
+            data = _data(answer).get("data")
+            if answer.status != 200 or not isinstance(data, Mapping):
                 raise self._refused(answer, "read", path)
-            return path, _content(path, answer)
+            return path, _content(data)
 
+        self._know_engine()
         return {path: content for path, content in self._server.each(one, paths) if content is not None}
 
     def _list(self, prefix: str, after: str, limit: int | None) -> Paths:
+        self._know_engine()
         return list(itertools.islice(self._walk(prefix, after, self._first_names(prefix, after)), limit))
 
     def _walk(self, folder: str, after: str, names: Paths) -> Iterator[str]:
@@ -132,7 +167,7 @@ class OpenBaoVault(Vault):
         while names:
             for start in range(0, len(names), _AHEAD):
                 paths = [folder + name for name in names[start : start + _AHEAD]]
-                folders = [path for path in paths if path.endswith("/")]
+                folders = [path for path in paths if _is_folder(path)]
                 below = dict(zip(folders, self._server.each(lambda one: self._first_names(one, after), folders)))
                 for path in paths:
                     if path in below:
@@ -154,12 +189,13 @@ class OpenBaoVault(Vault):
         """The next names directly below a folder behind ``start``, those of folders with a slash at their end."""
         query = {"limit": _PAGE, **({"after": start} if start else {})}
         answer = self._server.request("list", f"{self._mount}/metadata/{folder}", query=query)
-        if answer.status == 404 and self._means_absent(answer):
+        if _means_absent(answer):
             return []
-        if answer.status != 200:
+        keys = _data(answer).get("keys")
+        if answer.status != 200 or not isinstance(keys, list):
             raise self._refused(answer, "list", folder)
         # A server that knows no pages returns all names, each time.
-        names = sorted(str(one) for one in answer.body["data"]["keys"])
+        names = sorted(str(one) for one in keys)
         return names[bisect.bisect_right(names, start) :][:_PAGE]
 
     def _destroy(self, paths: Paths) -> None:
@@ -174,10 +210,6 @@ class OpenBaoVault(Vault):
     def _refuse_unless_writable(self, what: str) -> None:
         if not self._writable:
             raise VaultReadOnly(f"nothing is {what} in check mode")
-
-    def _means_absent(self, answer: Answer) -> bool:
-        """A missing object has no errors, or its metadata; a missing engine has an error."""
-        return not answer.errors
 
     def _refused(self, answer: Answer, what: str, path: str) -> VaultError:
         shown = f"{self._mount}/{path[:60]}"
@@ -194,11 +226,30 @@ class OpenBaoVault(Vault):
         return VaultError(f"the vault cannot {what} {shown}: {answer.status} {answer.errors}")
 
 
-def _content(path: str, answer: Answer) -> bytes:
+def _is_folder(path: str) -> bool:
+    return path.endswith("/") and path.count("/") <= _DEPTH and bool(_NAME.fullmatch(path.split("/")[-2]))
+
+
+def _data(answer: Answer) -> Mapping[str, Any]:
+    """The member ``data`` of the answer; empty where the answer is not of that shape."""
     data = answer.body.get("data")
-    if not isinstance(data, Mapping) or not isinstance(data.get("data"), Mapping):
-        raise NotAVault(f"vault.mount: the answer for {path[:60]} is not that of a key-value engine of version 2")
+    return data if isinstance(data, Mapping) else {}
+
+
+def _means_absent(answer: Answer) -> bool:
+    """The server's own word that nothing is there: an empty list of errors, or what is left of a destroyed object.
+
+    The 404 of another program, such as a proxy, says nothing about the vault.
+    """
+    return answer.status == 404 and (answer.body.get("errors") == [] or "data" in answer.body)
+
+
+def _content(data: Mapping[str, Any]) -> bytes:
+    """What was created; of what another program has put there, its JSON, so that it stops no reader."""
+    content = data.get("content")
     try:
-        return base64.b64decode(data["data"].get("content"), validate=True)
-    except (TypeError, ValueError, binascii.Error) as error:
-        raise NotAVault(f"vault.mount: {path[:60]} was not written by this collection: it has no content") from error
+        if isinstance(content, str):
+            return base64.b64decode(content, validate=True)
+    except (ValueError, binascii.Error):
+        pass  # no base64: not ours
+    return json.dumps(data, sort_keys=True).encode()

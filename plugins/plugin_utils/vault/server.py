@@ -10,7 +10,7 @@
   what is not the same when it is done twice must be told apart by its content.
 - Every request asks for the newest state. A standby answers reads from its own, older copy; a state number that no
   server has reached yet makes it forward the request to the leader (``X-Vault-Index``, a header of the server's own).
-- Redirections from TLS to clear text are not followed: they would carry the token.
+- Redirections are not followed: they would carry the token to a server that nobody has named.
 - No answer of the server and no credential is ever part of a message; the server's own ``errors`` are.
 """
 
@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
@@ -35,7 +36,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     VaultSealed,
     VaultUnavailable,
 )
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server_options import ServerOptions
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.server_options import ServerOptions, is_loopback
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.token_cache import shared_token
 
 # Loaded before Ansible forks where the environment names the server (see open.py).
@@ -56,6 +57,8 @@ _CONNECT, _READ = 5.0, 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
 #: A state that no server has reached yet.
 _NEWEST = str(2**63 - 1)
+#: Bytes: a page of names has 70,000, an object at most a million.
+_ANSWER_LIMIT = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Server:
             session=self._session,
             adapter=RawAdapter,
             verify=options.verify,  # hvac takes its own default for a session's False
+            allow_redirects=False,
         )
         # Without a token hvac would take one from the environment or the home folder by itself.
         self._client.token = None
@@ -199,7 +203,7 @@ class Server:
         # At least a second: what a server that is slow has done already is found out by asking once more.
         waits = (_CONNECT, min(_READ, max(1.0, end - time.monotonic())))
         if not self._newest:
-            health = self._learn_newest(waits)
+            health = self._learn_newest(waits, end)
             if health.status != 200:
                 return health
         response = self._client.adapter.request(
@@ -208,12 +212,16 @@ class Server:
             headers={**self._newest, **headers},
             raise_exception=False,
             timeout=waits,
+            stream=True,
             **({} if data is None else {"json": data}),
             **({} if query is None else {"params": dict(query)}),
         )
-        return Answer(response.status_code, _body(response))
+        if response.is_redirect:
+            # Followed, it would take the token to a server that nobody has named.
+            return Answer(503, {"errors": [f"it redirects to another address ({response.status_code})"]})
+        return Answer(response.status_code, _body(response, end))
 
-    def _learn_newest(self, waits: tuple[float, float]) -> Answer:
+    def _learn_newest(self, waits: tuple[float, float], end: float) -> Answer:
         """Make the headers that ask for this cluster's newest state. Health belongs to no user and no namespace."""
         query = {"standbyok": "true", "perfstandbyok": "true"}
         response = self._session.get(
@@ -221,8 +229,12 @@ class Server:
             params=query,
             timeout=waits,
             verify=self.options.verify,
+            allow_redirects=False,
+            stream=True,
         )
-        body = _body(response)
+        body = _body(response, end)
+        if response.is_redirect:
+            body = {"errors": [f"it redirects to another address ({response.status_code})"]}
         if response.status_code == 200:
             state = json.dumps({"cluster": body.get("cluster_id", ""), "value": _NEWEST})
             index = base64.b64encode(state.encode()).decode()
@@ -231,30 +243,21 @@ class Server:
             body = {"errors": ["Vault is sealed"]}
         elif body.get("initialized") is False:
             body = {"errors": ["Vault is not initialized"]}
-        # Health says 501 for a new server, 503 for a sealed one: both may pass by.
-        return Answer(503 if response.status_code == 501 else response.status_code, body)
+        # Health says 501 for a new server, 503 for a sealed one: both may pass by, and so may a redirection.
+        passing = response.status_code == 501 or response.is_redirect
+        return Answer(503 if passing else response.status_code, body)
 
 
 def _session(options: ServerOptions) -> Any:
-    session = _session_class()()
+    session = requests.Session()
     session.verify = options.verify
     session.cert = options.certificate
+    # A proxy in the environment is for the way to other machines.
+    session.trust_env = not is_loopback(urlsplit(options.url).hostname or "")
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=options.connections, pool_block=True)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
-
-
-def _session_class() -> type:
-    class Session(requests.Session):
-        """Follows no redirection from TLS to clear text."""
-
-        def get_redirect_target(self, resp: Any) -> str | None:
-            """Where the answer redirects to, unless that would be in clear."""
-            target: str | None = super().get_redirect_target(resp)
-            return None if target and resp.url.startswith("https:") and not target.startswith("https:") else target
-
-    return Session
 
 
 def _headers(token: str, failed: bool) -> dict[str, str]:
@@ -267,9 +270,20 @@ def _is_told_by_policy(answer: Answer) -> bool:
     return answer.errors == "1 error occurred: * permission denied"
 
 
-def _body(response: Any) -> Mapping[str, Any]:
+def _body(response: Any, end: float) -> Mapping[str, Any]:
+    """The JSON object of an answer; empty where it is none.
+
+    Raises:
+        requests.Timeout: when it does not come to its end in time, or has none.
+    """
+    content = bytearray()
+    with response:
+        for part in response.iter_content(1 << 16):
+            content += part
+            if len(content) > _ANSWER_LIMIT or time.monotonic() > end:
+                raise requests.Timeout("the answer does not end")
     try:
-        body = response.json()
+        body = json.loads(bytes(content))
     except ValueError:
         return {}
     return body if isinstance(body, Mapping) else {}
@@ -289,8 +303,6 @@ def _told_errors(options: ServerOptions) -> Iterator[None]:
         ) from error
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL) as error:
         raise OptionError(f"vault.url: {options.url} (or the proxy in the environment) is no valid address") from error
-    except requests.exceptions.TooManyRedirects as error:
-        raise VaultUnavailable(f"vault.url: {options.url} redirects in a circle; name the server itself") from error
     except OSError as error:
         if isinstance(error, requests.RequestException):
             raise

@@ -86,7 +86,7 @@ def server_options(options: Mapping[str, object], environ: Mapping[str, str]) ->
     if missing:
         raise OptionError("; ".join(_missing(name, method) for name in missing))
     return ServerOptions(
-        url=_url(str(given["url"]), bool(given["validate_certs"])),
+        url=_url(str(given["url"])),
         mount=_segments(str(given["mount"]), "mount"),
         namespace=_segments(str(given["namespace"]), "namespace") if given.get("namespace") else "",
         verify=_verify(given),
@@ -120,18 +120,19 @@ def _missing(name: str, method: str) -> str:
     return f"vault.{name}: is missing{why}; set it{otherwise}"
 
 
-def _url(text: str, validate_certs: bool) -> str:
+def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise OptionError("vault.url: it must be like https://vault.example.com:8200")
     if parts.path.strip("/"):
         raise OptionError("vault.url: it has a path; set vault.mount and vault.namespace instead")
-    if parts.scheme == "http" and validate_certs and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise OptionError("vault.url: plain http would send credentials in clear; use https")
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -18,6 +18,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
+
 #: Seconds before its end at which a token is used no more.
 _MARGIN = 30.0
 
@@ -39,19 +41,29 @@ def shared_token(name: str, log_in: Callable[[], tuple[str, float]], refused: st
         name: stands for server and credential, and tells nothing of them (a digest).
         log_in: returns a token and for how many seconds it is good.
         refused: a token that the server does not take any more.
+
+    Raises:
+        KeyopsError: what ``log_in`` raised, also for those who have waited for it meanwhile.
     """
     reserve()
     if not _memory:
         return log_in()[0]
-    memory = _memory[0]
+    memory, asked = _memory[0], time.monotonic()
     with _locked(memory):
         # The monotonic clock is one for all processes of the machine.
         kept, now = _read(memory), time.monotonic()
         token, until = kept.get(name, ("", 0.0))
         if token and token != refused and now < until - _MARGIN:
             return str(token)
-        token, seconds = log_in()
-        _write(memory, {**kept, name: (token, now + seconds)})
+        failed = kept.get(f"{name} failed")
+        if failed and failed[0] > asked:
+            raise getattr(_errors, failed[1])(failed[2])
+        try:
+            token, seconds = log_in()
+        except _errors.KeyopsError as error:
+            _write(memory, {**kept, f"{name} failed": (time.monotonic(), type(error).__name__, str(error))})
+            raise
+        _write(memory, {**kept, name: (token, time.monotonic() + seconds)})
         return token
 
 

@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 HEALTHY = 200, {"cluster_id": "c", "sealed": False}
+ENGINE = (200, {"data": {"type": "kv", "options": {"version": "2"}}})
 
 
 @dataclass
@@ -33,12 +36,14 @@ class ScriptedServer:
 
     Attributes:
         health: what ``sys/health`` answers.
-        requests: all but those for health.
+        engine: what it answers to who asks for the kind of an engine.
+        requests: all but those for health and engine.
     """
 
     answer: object
     certificate: tuple = ()
     health: tuple = HEALTHY
+    engine: tuple = ENGINE
     requests: list = field(default_factory=list)
 
     def __enter__(self):
@@ -81,6 +86,9 @@ class ScriptedServer:
                 if path == "sys/health":
                     self.reply(*script.health)
                     return
+                if path.startswith("sys/internal/ui/mounts/"):
+                    self.reply(*script.engine)
+                    return
                 request = Request(self.command, path, dict(self.headers), body)
                 script.requests.append(request)
                 answer = script.answer(request)
@@ -92,6 +100,14 @@ class ScriptedServer:
             do_GET = do_POST = do_PUT = do_LIST = handle_one
 
             def reply(self, status, body):
+                if isinstance(body, Iterator):
+                    self.send_response(status)
+                    self.end_headers()
+                    self.close_connection = True
+                    with contextlib.suppress(OSError):
+                        for part in body:
+                            self.wfile.write(part)
+                    return
                 content = b"" if isinstance(body, str) else json.dumps(body).encode()
                 self.send_response(status)
                 if isinstance(body, str):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import time
 
@@ -215,10 +216,80 @@ def test_an_engine_of_version_1_is_told_as_one():
 
 
 @pytest.mark.parametrize("data", [{}, {"content": 5}, {"content": "not base64!"}, {"value": "x"}])
-def test_foreign_secrets(data):
-    with ScriptedServer(in_turn((200, {"data": {"data": data}}))) as server, opened(server) as vault:  # noqa: SIM117
-        with pytest.raises(NotAVault, match="not written by this collection"):
+def test_what_another_program_wrote_stops_no_reader(data):
+    """It is read as its JSON, which is nothing that the layers above take for one of their own."""
+    with ScriptedServer(in_turn((200, {"data": {"data": data}}))) as server, opened(server) as vault:
+        assert vault.read(["events/1"]) == {"events/1": json.dumps(data).encode()}
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        (200, {"data": {"type": "kv", "options": {"version": "1"}}}),
+        (200, {"data": {"type": "kv", "options": None}}),
+        (200, {"data": {"type": "transit", "options": {}}}),
+        (200, {"data": "text"}),
+        (200, {}),
+        (404, {"errors": []}),
+        (404, {}),
+    ],
+)
+def test_what_is_no_engine_is_not_taken_for_an_empty_vault(engine):
+    with ScriptedServer(in_turn((404, {"errors": []})), engine=engine) as server:
+        for ask in (
+            lambda one: one.list("events/"),
+            lambda one: one.read(["events/1"]),
+            lambda one: one.exists(["a/1"]),
+        ):
+            with opened(server) as vault, pytest.raises(NotAVault, match=r"vault\.mount"):
+                ask(vault)
+        assert not server.requests
+
+
+def test_an_engine_that_this_credential_may_not_use_is_told():
+    with ScriptedServer(in_turn(CREATED), engine=DENIED) as server, opened(server) as vault:  # noqa: SIM117
+        with pytest.raises(VaultForbidden, match=r"vault\.mount"):
+            vault.create({"events/1": b"a"})
+
+
+@pytest.mark.parametrize(
+    "answer", [(404, {}), (200, {}), (200, {"data": "text"}), (200, {"data": {}}), (404, {"a": 1})]
+)
+def test_an_answer_of_another_shape_is_told(answer):
+    """As a proxy's page would be: absent is what the vault itself says is absent."""
+    with ScriptedServer(in_turn(answer)) as server, opened(server) as vault:
+        for ask in (
+            lambda: vault.list("events/"),
+            lambda: vault.read(["events/1"]),
+            lambda: vault.exists(["events/1"]),
+        ):
+            with pytest.raises(NotAVault):
+                ask()
+
+
+def test_names_that_are_no_objects_are_told_and_not_used():
+    names = ["000000000001", "A", "a b/", "b\n", "deep/", "é"]
+
+    def answer(request):
+        return 200, {"data": {"keys": names if request.path.endswith("events") else ["deep/", "x"]}}
+
+    with ScriptedServer(answer) as server, opened(server) as vault:
+        assert vault.list("events/") == ["events/000000000001", *(f"events/{'deep/' * depth}x" for depth in (3, 2, 1))]
+        assert vault.list("events/", limit=2) == ["events/000000000001", "events/deep/deep/deep/x"]
+        strangers = vault.strangers("events/")
+        assert strangers == ["events/A", "events/a b/", "events/b\n", "events/deep/deep/deep/deep/", "events/é"]
+        assert vault.strangers("events/", 1) == strangers[:1]
+
+
+def test_an_answer_without_end_is_given_up_in_time():
+    def drip(_request):
+        return 200, iter(lambda: time.sleep(0.2) or b" ", None)
+
+    with ScriptedServer(drip) as server, opened(server, timeout=2) as vault:
+        start = time.monotonic()
+        with pytest.raises(VaultUnavailable):
             vault.read(["events/1"])
+        assert time.monotonic() - start < 10
 
 
 def test_check_mode_sends_nothing():
@@ -323,10 +394,22 @@ def test_right_tls(certificate, options):
             assert vault.create({"events/1": b"a"}) == {"events/1"}
 
 
-def test_a_redirection_to_clear_text_is_not_followed(certificate):
-    with ScriptedServer(in_turn(CREATED)) as clear:
-        redirecting = in_turn((307, f"{clear.url}/v1/m/data/events/1"))
-        with ScriptedServer(redirecting, certificate("here")) as server:  # noqa: SIM117
-            with opened(server, ca_cert=str(certificate("here")[0])) as vault, pytest.raises(VaultError):
-                vault.create({"events/1": b"a"})
-        assert not clear.requests
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_redirection_is_followed(status, certificate):
+    """It would take the token to a server that nobody has named, if only in clear text."""
+    for secure in ((), certificate("elsewhere")):
+        with ScriptedServer(in_turn(CREATED), secure) as other:
+            redirecting = in_turn((status, f"{other.url}/v1/m/data/events/1"))
+            with ScriptedServer(redirecting, certificate("here")) as server:  # noqa: SIM117
+                with opened(server, timeout=1, ca_cert=str(certificate("here")[0])) as vault:
+                    with pytest.raises(VaultUnavailable, match="redirects"):
+                        vault.create({"events/1": b"a"})
+            assert not other.requests
+
+
+def test_a_proxy_is_not_told_what_stays_on_this_machine(monkeypatch):
+    with ScriptedServer(in_turn(CREATED)) as proxy, ScriptedServer(in_turn(CREATED)) as server:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with opened(server) as vault:
+            assert vault.create({"events/1": b"a"}) == {"events/1"}
+        assert server.requests and not proxy.requests

@@ -87,6 +87,7 @@ def test_plain_http_on_loopback_only(url):
         ({"url": URL, "auth_method": "cert", "client_cert": "/nowhere"}, "vault.client_cert: there is no such file"),
         ({"url": URL, "token": "t", "ca_cert": "/nowhere"}, "vault.ca_cert: there is no such"),
         ({"url": "http://vault.example.com", "token": "t"}, "plain http"),
+        ({"url": "http://vault.example.com", "token": "t", "validate_certs": False}, "plain http"),
         ({"url": "ftp://vault", "token": "t"}, "vault.url"),
         ({"url": "vault.example.com:8200", "token": "t"}, "vault.url"),
         ({"url": "https://user:pass@vault", "token": "t"}, "vault.url"),

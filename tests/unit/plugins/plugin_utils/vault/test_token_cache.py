@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import VaultForbidden
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.token_cache import reserve, shared_token
 
 # As open.py does before Ansible forks.
@@ -79,6 +80,24 @@ def test_a_refused_token_is_replaced_once(name):
 def test_a_token_near_its_end_is_not_used(name):
     server = Server(seconds=20)
     assert shared_token(name, server.log_in) != shared_token(name, server.log_in)
+
+
+def test_those_who_waited_for_a_login_that_failed_fail_with_it(name):
+    """Each trying for itself, one after the other, would take the number of hosts times the vault's timeout."""
+
+    def refuse():
+        time.sleep(0.5)
+        raise VaultForbidden("no")
+
+    def work():
+        start = time.monotonic()
+        with pytest.raises(VaultForbidden, match="no"):
+            shared_token(name, refuse)
+        return f"{time.monotonic() - start:.2f}"
+
+    took = [float(one) for one in in_children(8, work)]
+    assert max(took) < 2
+    assert shared_token(name, Server().log_in), "whoever comes later tries again"
 
 
 def test_a_killed_worker_locks_nobody_out(name):
