@@ -46,8 +46,10 @@ options:
       ca_cert:
         description:
           - For O(vault.backend=openbao), path on the controller of the certificates that the server's one must chain
-            to. The system's without it.
-          - Without it, E(BAO_CACERT) or E(VAULT_CACERT) is used.
+            to.
+          - Without it, E(BAO_CACERT) or E(VAULT_CACERT) is used. Without these, the certificates that the Python
+            library C(requests) trusts, which are those of C(certifi) or of E(REQUESTS_CA_BUNDLE), not the system's
+            store.
         type: path
       validate_certs:
         description: For O(vault.backend=openbao), whether the server's certificate is verified. Leave it on.

@@ -40,6 +40,15 @@ options:
     type: list
     elements: str
     default: []
+  known_problems:
+    description:
+      - Marks of problems that were looked into, from RV(problems[].mark). They are told, and do not make the log
+        invalid.
+      - A mark stands for the same bytes in the same place, so whatever changes there is a new problem. What was cut off
+        has no mark.
+    type: list
+    elements: str
+    default: []
   since:
     description: Return the events from this number on. All are checked.
     type: int
@@ -120,6 +129,14 @@ problems:
       description: The problem in words.
       type: str
       returned: success
+    mark:
+      description: For O(known_problems). Null for V(cut_off).
+      type: str
+      returned: success
+    known:
+      description: Whether it is one of O(known_problems).
+      type: bool
+      returned: success
 events:
   description: The events from O(since) on that can be read.
   returned: when the log was read
@@ -194,6 +211,7 @@ ARGUMENT_SPEC = {
         },
     },
     "signing_certificates": {"type": "list", "elements": "str", "default": []},
+    "known_problems": {"type": "list", "elements": "str", "default": []},
     "since": {"type": "int", "default": 1},
     "fail_on_problems": {"type": "bool", "default": False},
 }

@@ -34,11 +34,14 @@ class Problem:
             or another one).
         number: of the event, 0 where there is none.
         text: for the user.
+        mark: SHA-256 hex of what it is about: the same for as long as the same bytes lie in the same place. None for
+            what was cut off, which nothing can excuse.
     """
 
     kind: str
     number: int
     text: str
+    mark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,10 @@ class Check:
         self._signing_certificates = signing_certificates
         self._since = since
         self._wanted = wanted
+        self._about = ""  # what is looked at
 
     def take(self, path: str, content: bytes) -> None:
+        self._about = f"{path} {canonical.digest(content)}"
         name = path[len(PREFIX) :]
         if not re.fullmatch("[0-9]{12}", name) or int(name) == 0:
             self._report("misplaced", 0, f"{path} is not the name of an event; somebody put it there")
@@ -92,6 +97,7 @@ class Check:
                 number,
                 f"event {number} does not follow from the bytes of event "
                 f"{number - 1}: one of the two was altered or replaced",
+                self._last.digest,
             )
         if event and number >= self._since:
             self.events.append(event)
@@ -103,6 +109,7 @@ class Check:
 
     def stranger(self, path: str) -> None:
         """Something that is no object of a vault lies among the events."""
+        self._about = path
         self._report("stranger", 0, f"{path[:100]!r} is not the name of a vault object; somebody put it there")
 
     def cut_off(self, expected: Iterable[Head]) -> Iterator[Problem]:
@@ -147,10 +154,12 @@ class Check:
                 first,
                 f"{missing} missing although {number} is there: removed, or {number} was "
                 "claimed ahead by a writer that is not this software",
+                str(first),
             )
         else:
             self._report("claimed_ahead", number, f"event {number} was claimed ahead: {missing} missing before it")
         self._linked = False
 
-    def _report(self, kind: str, number: int, text: str) -> None:
-        self.problems.append(Problem(kind, number, text))
+    def _report(self, kind: str, number: int, text: str, also: str = "") -> None:
+        mark = canonical.digest(f"{kind} {self._about} {also}".encode())
+        self.problems.append(Problem(kind, number, text, mark))

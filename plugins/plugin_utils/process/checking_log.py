@@ -37,14 +37,17 @@ def check_log(task: ControllerTask) -> dict:
         raise OptionError("since: the first event has the number 1")
     certificates = [_certificate(pem) for pem in task.params["signing_certificates"]]
     report = event_log.verify(task.vault, _heads(task.params["expected_heads"]), certificates, since)
+    known = {mark.lower() for mark in task.params["known_problems"]}
+    problems = [{**asdict(problem), "known": problem.mark in known} for problem in report.problems]
+    new = [problem for problem in problems if not problem["known"]]
     result = {
-        **{"changed": False, "valid": not report.problems},
-        **{"head": asdict(report.head), "problems": [asdict(problem) for problem in report.problems]},
+        **{"changed": False, "valid": not new},
+        **{"head": asdict(report.head), "problems": problems},
         "events": [_event(event) for event in report.events],
     }
-    if report.problems and task.params["fail_on_problems"]:
-        told = "; ".join(problem.text for problem in report.problems[:5])
-        more = len(report.problems) - 5
+    if new and task.params["fail_on_problems"]:
+        told = "; ".join(problem["text"] for problem in new[:5])
+        more = len(new) - 5
         ending = f"; and {more} more" if more > 0 else ""
         result.update(failed=True, error_class=EventLogError.__name__, msg=f"The log does not verify: {told}{ending}")
     return result

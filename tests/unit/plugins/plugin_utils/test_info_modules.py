@@ -79,7 +79,8 @@ def looked_up(vault, **params):
 
 
 def checked(vault, **params):
-    defaults = {"expected_heads": [], "signing_certificates": [], "since": 1, "fail_on_problems": False}
+    defaults = {"expected_heads": [], "known_problems": [], "signing_certificates": []}
+    defaults |= {"since": 1, "fail_on_problems": False}
     return check_log(task(vault, **{**defaults, **params}))
 
 
