@@ -96,6 +96,7 @@ def _trier(cluster: Cluster) -> Trier:
     # A check run shows everything and makes nothing.
     shown = role(cluster, "--check", "--diff")
     assert "status=0" in shown and f'path "keyops/data/shares/{OWN}/*"' in shown and '"token_ttl": "1h"' in shown
+    assert f'"carol: keyops-agent-{OWN}"' in shown and f'"dave: keyops-agent-{OTHER}"' in shown
     assert "approle/" not in cluster.root("GET", "sys/auth")["data"]
     duties = {"keyops_vault_duties": ["archiver", "restorer", "auditor", "destroyer", "migrator"]}
     assert "status=0" in role(cluster, **duties)
