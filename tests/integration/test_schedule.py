@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import pytest
 import story
-from scheduling import Desk, start_cron
+from scheduling import Desk, check_as_promtool_does, start_cron
 
 #: Exit statuses of roles/schedule/files/keyops_job.
 LOG_CUT, SKIPPED, UNUSABLE, TIMED_OUT = 65, 75, 78, 124
@@ -74,9 +76,33 @@ def derive_jobs(desk: Desk) -> None:
 def test_the_role_predicts_and_changes_nothing_the_second_time(desk: Desk) -> None:
     again = [desk.job("archive", desk.folder / "mail1.yml"), desk.job("coming", desk.folder / "mail1.yml")]
     told = desk.apply(again, "--check", "--diff")
-    assert "changed=3 " in told, "two folders, by one task, a configuration and a crontab would be new"
+    assert "changed=4 " in told, "two folders, by one task, a metric, a configuration and a crontab would be new"
     assert not list(desk.folder.rglob("*coming*"))
     assert "changed=0 " in desk.apply([again[0], {"name": "never", "state": "absent"}])
+
+
+def test_a_job_of_another_user_writes_its_metric_and_no_other(desk: Desk) -> None:
+    """In a folder that others reach, because those of the tests are their user's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        folders = {f"keyops_schedule_{kind}_dir": str(place / kind) for kind in ("library", "config", "state", "log")}
+        folders |= {f"keyops_schedule_{kind}_dir": str(place / kind) for kind in ("metrics", "cron")}
+        (place / "cron").mkdir()
+        job = {"name": "foreign", "user": "nobody", "cron": "@monthly"}
+        jobs = [job, {**job, "name": "own", "user": "root"}]
+        for changes in ("[1-9]", "0"):
+            told = desk.apply(jobs, **folders, keyops_schedule_ansible_playbook="/bin/true")
+            assert re.search(f"changed={changes}", told)
+        metric = place / "metrics" / "keyops_foreign.prom"
+        metric.write_text("x" * 9000)
+        runner = ["/usr/bin/python3", "-IB", place / "library/keyops_job", "--now", place / "config/foreign.json"]
+        assert subprocess.run(runner, user="nobody", group="nogroup", check=False, timeout=30).returncode == 70
+        check_as_promtool_does(metric.read_text())
+        assert 'keyops_job_last_exit_status{name="foreign"} 70' in metric.read_text()
+        assert (metric.owner(), stat.S_IMODE(metric.stat().st_mode)) == ("nobody", 0o644)
+        assert {path.owner() for path in (metric.parent, metric.with_name("keyops_own.prom"))} == {"root"}
+        assert len(list(metric.parent.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -232,7 +258,7 @@ def test_systemd_understands_the_units(desk: Desk) -> None:
     plain = desk.job("plain", desk.folder / "mail1.yml", environment_file="", on_calendar="*-*-* 03:17")
     folders = {"keyops_schedule_with": "systemd", "keyops_schedule_start": False}
     folders.update(keyops_schedule_cron_dir=str(desk.folder / "none"), keyops_schedule_config_dir=str(units / "config"))
-    assert "changed=5 " in desk.apply([job, plain], **folders)
+    assert "changed=6 " in desk.apply([job, plain], **folders)
     paths = sorted(units.glob("keyops-job-*"))
     assert [path.name for path in paths] == [
         f"keyops-job-{name}.{kind}" for name in ("archive", "plain") for kind in ("service", "timer")

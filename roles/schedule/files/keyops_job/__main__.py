@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from job_files import Job, Problem, locked, opened_log, read_json, say, write_whole
+from job_files import Job, Problem, locked, opened_log, say, write_over, write_whole
 from job_metric import metric_of
 from job_run import CALLBACK, call_hook, play
 
@@ -45,6 +45,15 @@ def judge(status: int, statistics: dict, head: dict | None) -> None:
         raise Problem(LOG_CUT, "log", f"the event log ended before event {head['number']}, which was there before")
 
 
+def numbers_of(job: Job, log: TextIO) -> dict:
+    """The callback's numbers; malformed ones count as none, and the log says so."""
+    try:
+        return job.numbers()
+    except Problem as problem:
+        say(log, f"{problem}; they count as none")
+        return {}
+
+
 def run_locked(job: Job, lock: int, log: TextIO) -> None:
     """One run, for the holder of the lock; raises Problem."""
     began, clock = time.time(), time.monotonic()
@@ -58,21 +67,25 @@ def run_locked(job: Job, lock: int, log: TextIO) -> None:
         try:
             status = play(job, head, lock, log)
         finally:
-            statistics = read_json(job.statistics, "the numbers") if job.statistics.exists() else {}
+            statistics = numbers_of(job, log)
         judge(status, statistics, head)
-        state["last_success"] = round(began, 3)
-        state["head"] = (statistics.get("log") or {}).get("head") or head
-        write_whole(job.state_file, json.dumps(state))
+        reached = {"last_success": round(began, 3), "head": (statistics.get("log") or {}).get("head") or head}
+        write_whole(job.state_file, json.dumps(reached))
+        state = reached
     except Problem as error:
         problem = error
+    except OSError as error:
+        problem = Problem(NOT_WRITTEN, "metric", f"{error.filename} cannot be written: {error.strerror}")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left takes a moment
     took = round(time.monotonic() - clock, 3)
     run = {"last_run_timestamp_seconds": round(began, 3), "last_duration_seconds": took}
     run["last_exit_status"] = problem.status if problem else 0
     try:
-        write_whole(job.metric, metric_of(job, state, run, statistics), 0o644)
+        write_over(job.metric, metric_of(job, state, run, statistics))
     except OSError as error:
-        problem = problem or Problem(NOT_WRITTEN, "metric", f"{job.metric} cannot be written: {error.strerror}")
+        unwritten = Problem(NOT_WRITTEN, "metric", f"{job.metric} cannot be written: {error.strerror}")
+        say(log, str(unwritten))
+        problem = problem or unwritten
     counts = ", ".join(f"{name} {count}" for name, count in (statistics.get("keys") or {}).items())
     say(log, f"{job.name} ends after {took} s, keys: {counts or 'none'}; {problem or 'success'}")
     if problem:

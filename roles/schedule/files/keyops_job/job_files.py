@@ -11,6 +11,7 @@ is refused when others can read it, and no message has any of its content.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -37,7 +38,7 @@ def read_json(path: Path, what: str) -> dict:
     """A JSON object; raises Problem."""
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Problem(UNUSABLE, "configuration", f"{what} {path} cannot be read: {type(error).__name__}") from error
     if not isinstance(found, dict):
         raise Problem(UNUSABLE, "configuration", f"{what} {path} is no JSON object")
@@ -56,6 +57,27 @@ def write_whole(path: Path, content: str, mode: int = 0o600) -> None:
     os.replace(between, path)
 
 
+def write_over(path: Path, content: str) -> None:
+    """Replace the content of a file that everybody may read, in a folder where this user may make none.
+
+    One write, and blank lines over the rest of what was there, so that whoever reads it meanwhile gets whole lines.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        facts, given = os.fstat(descriptor), content.encode()
+        if not stat.S_ISREG(facts.st_mode):
+            raise FileExistsError(errno.EEXIST, "it is no file", str(path))
+        if stat.S_IMODE(facts.st_mode) != 0o644:  # as made just now, under the runner's mask
+            os.fchmod(descriptor, 0o644)
+        if os.pwrite(descriptor, given.ljust(facts.st_size, b"\n"), 0) < len(given):
+            os.ftruncate(descriptor, 0)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.ftruncate(descriptor, len(given))
+    finally:
+        os.close(descriptor)
+
+
 class Job:
     """A job's configuration and its files."""
 
@@ -72,8 +94,49 @@ class Job:
         self.variables, self.skipped = self.folder / "variables.json", self.folder / "skipped"
 
     def state(self) -> dict:
-        """What the runs before left: last_success, head."""
-        return read_json(self.state_file, "the state") if self.state_file.exists() else {}
+        """What the runs before left: last_success, head; raises Problem."""
+        if not self.state_file.exists():
+            return {}
+        state = read_json(self.state_file, "the state")
+        if not (isinstance(state.get("last_success", 0), (int, float)) and is_head(state.get("head"))):
+            raise Problem(UNUSABLE, "configuration", f"the state {self.state_file} is none that a run left")
+        return state
+
+    def numbers(self) -> dict:
+        """What the callback plugin left of this run; empty without any. Raises Problem when they are malformed."""
+        if not self.statistics.exists():
+            return {}
+        found = read_json(self.statistics, "the numbers")
+        groups = [found.get("keys") or {}, found.get("hosts") or {}]
+        counted = all(isinstance(group, dict) and all(map(is_count, group.values())) for group in groups)
+        if not counted or not is_log(found.get("log") or None):
+            raise Problem(UNUSABLE, "statistics", f"the numbers {self.statistics} are malformed")
+        return found
+
+
+def is_count(found: object) -> bool:
+    """Whether it can be a number of keys, hosts, problems or events."""
+    return isinstance(found, int) and not isinstance(found, bool) and found >= 0
+
+
+def is_log(found: object) -> bool:
+    """Whether it can be what a run saw of the event log, or None."""
+    return found is None or (
+        isinstance(found, dict)
+        and isinstance(found.get("valid"), bool)
+        and is_count(found.get("problems"))
+        and is_head(found.get("head"))
+    )
+
+
+def is_head(found: object) -> bool:
+    """Whether it can be a head of the event log, number and digest, or None."""
+    return found is None or (
+        isinstance(found, dict)
+        and set(found) == {"number", "digest"}
+        and is_count(found["number"])
+        and bool(re.fullmatch("[0-9a-f]{64}", str(found["digest"])))
+    )
 
 
 @contextlib.contextmanager
