@@ -74,7 +74,7 @@ integration: setup ## Run the integration tests (root)
 	$(step) "integration tests: the leak hunt, alone, since it looks at all that happens on this machine"
 	@$(run) pytest tests/integration/test_leak_hunt.py
 	$(step) "integration tests: all others, two files at a time, since they wait more than they work"
-	@$(run) pytest -n 2 --dist loadfile --ignore tests/integration/test_leak_hunt.py tests/integration
+	@$(run) pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/integration/test_leak_hunt.py tests/integration
 
 .PHONY: bench
 bench: setup ## Measure against a loop of one-key modules over the same SSH hosts (root)

@@ -25,7 +25,7 @@ from outside_server import OutsideServer
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError
 
-WRITERS, BATCHES, KEYS = 3, 2, 2
+WRITERS, BATCHES, KEYS = 2, 2, 2
 _NAMES = [f"{number}.key" for number in range(BATCHES * KEYS)]
 _USAGE = {"usage": "key_agreement", "accept_declared_usage": True}
 
