@@ -59,7 +59,7 @@ def tasks(whole: bool) -> list[Task]:
     rsa = {"usage": "key_transport", "algorithm": "rsa-3072"}
     loop_ec, loop_rsa = {"type": "ECC", "curve": "secp256r1"}, {"type": "RSA", "size": 3072}
     return [
-        Task("20 EC P-256", 20, ec, loop_ec, rounds=7),
+        Task("20 EC P-256", 20, ec, loop_ec, rounds=7, loop_rounds=7),
         Task("20 EC P-256, with signing register", 20, signing, variables={"bench_vault": archive.VAULT}),
         Task("200 EC P-256", 200, ec, loop_ec, loop_rounds=1, patience=None if whole else PATIENCE),
         Task("8 RSA-3072", 8, rsa, loop_rsa, loop_rounds=ROUNDS if whole else 2),

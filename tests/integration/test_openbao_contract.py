@@ -14,6 +14,7 @@ import pytest
 from openbao_cluster import Cluster, Node
 from vault_contract import VaultContract
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import VaultForbidden
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import openbao
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
@@ -102,3 +103,26 @@ def test_what_others_have_put_there_stops_nobody(alone: Cluster) -> None:
 
 def _append(vault: Vault) -> event_log.Head:
     return event_log.append(vault, action="test", outcome="success", actor="a", host="h")
+
+
+def test_a_vault_in_a_namespace(alone: Cluster) -> None:
+    """Login, engine and objects are the namespace's own; the same mount outside it is another vault."""
+    alone.root("POST", "sys/namespaces/team", {})
+    alone.root("POST", "team/sys/mounts/keyops", {"type": "kv", "options": {"version": "2"}})
+    alone.root("PUT", "team/sys/policies/acl/writer", {"policy": _CREATE_ONLY.format(mount="keyops")})
+    alone.root("POST", "team/sys/auth/approle", {"type": "approle"})
+    alone.root("POST", "team/auth/approle/role/writer", {"token_policies": ["writer"], "token_no_default_policy": True})
+    role_id = alone.root("GET", "team/auth/approle/role/writer/role-id")["data"]["role_id"]
+    secret_id = alone.root("POST", "team/auth/approle/role/writer/secret-id", {})["data"]["secret_id"]
+    leader = alone.leader()
+    assert leader
+    options = {"backend": "openbao", "url": leader.url, "mount": "keyops", "ca_cert": str(alone.ca_cert)}
+    options |= {"validate_certs": True, "connections": 4, "timeout": 30}
+    login = {"auth_method": "approle", "role_id": role_id, "secret_id": secret_id}
+    with open_vault({**options, **login, "namespace": "team"}) as vault:
+        assert vault.create({"events/1": b"ours"}) == {"events/1"}
+        assert vault.create({"events/1": b"again"}) == frozenset()
+        assert vault.read(["events/1"]) == {"events/1": b"ours"}
+        assert vault.list("events/") == ["events/1"]
+    with open_vault({**options, **login}) as vault, pytest.raises(VaultForbidden, match=r"vault\.namespace"):
+        vault.exists(["events/1"])

@@ -15,6 +15,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import No
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.sqlite import SqliteVault
 
 
 def lose_from_vault(scene: story.Scene, prefix: str) -> None:
@@ -202,3 +203,33 @@ def test_another_vault_is_told(scene: story.Scene) -> None:
         for _number in range(last):
             event_log.append(vault, action="other", outcome="success", actor="a", host="b")
     assert any("another vault" in text for text in scene.archive(host)["warnings"])
+
+
+def test_the_vault_is_asked_as_often_for_many_keys_as_for_few(scene: story.Scene, monkeypatch) -> None:
+    """Each question is one round of requests to a vault server, all of them at once. The log's end takes its own."""
+    asked: list[str] = []
+
+    def counting(name: str) -> None:
+        real = getattr(SqliteVault, name)
+
+        def counted(vault, paths, *arguments):
+            if not any(path.startswith("events/") for path in paths):
+                asked.append(name)
+            return real(vault, paths, *arguments)
+
+        monkeypatch.setattr(SqliteVault, name, counted)
+
+    for name in ("_create", "_exists", "_read"):
+        counting(name)
+    rounds = []
+    for count in (1, 40):
+        host = scene.machine(f"host{count}")
+        keys = [{"key": str(host.folder / f"{number}.key")} for number in range(count)]
+        made = [{**key, "usage": "key_agreement", "algorithm": "ec-p256"} for key in keys]
+        host.run("private_key", keys=made)
+        for _again in range(2):
+            asked.clear()
+            host.run("key_archive", keys=keys, key_owner=host.name, recovery_groups=scene.groups())
+            rounds.append(sorted(asked))
+    assert rounds[0] == rounds[2] and rounds[1] == rounds[3]
+    assert 3 < len(rounds[1]) < len(rounds[0]) < 20
