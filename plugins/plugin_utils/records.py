@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
@@ -30,10 +30,13 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
     RecordedGroup,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, SealedGroup, SealedKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates as certificates_of
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import numbered
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
+
+if TYPE_CHECKING:  # every play loads this file, and few seal
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import SealedGroup, SealedKey
 
 
 @dataclass(frozen=True)

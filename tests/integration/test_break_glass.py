@@ -13,7 +13,11 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import sqlite3
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +49,7 @@ class Story:
     agent_keys: dict[tuple[str, int], Path] = field(default_factory=dict)
     key_files: dict[str, Path] = field(default_factory=dict)
     key_ids: dict[str, str] = field(default_factory=dict)
+    opened: sqlite.SqliteVault | None = None
 
 
 def _openssl(*arguments: object) -> bytes:
@@ -81,7 +86,7 @@ def _groups(story: Story) -> tuple:
 
 
 @pytest.fixture(name="story", scope="module")
-def _story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+def _story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("break-glass")
     story = Story(folder, folder / "vault" / "vault.db")
     sqlite_file.make(str(story.vault))
@@ -99,7 +104,9 @@ def _story(tmp_path_factory: pytest.TempPathFactory) -> Story:
             vault.create(records.objects_of(sealed))
             records.add(vault, records.record_of(sealed, facts, host="mail1", place="/etc/ssl/private/mail.pem"))
     # Not closed: a vault that is in use has its newest rows in the write-ahead log.
-    return story
+    story.opened = vault
+    yield story
+    vault.close()
 
 
 class StepFailed(Exception):
@@ -162,6 +169,22 @@ def test_the_page_opens_a_key(key: str, group: str, places: tuple, take: str, st
     assert private[0] == private[1]
     for path in terminal.folder.iterdir():
         assert path.name == "vault.copy" or path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_it_waits_for_a_vault_that_is_locked_for_a_moment(story: Story, tmp_path: Path) -> None:
+    vault = tmp_path / "locked.db"
+    shutil.copy(story.vault, vault)
+    terminal = Terminal(tmp_path, story, (*PROGRAMS, "sqlite3"))
+    terminal.variables.update(KEY_ID=story.key_ids["rsa"])
+    lock = sqlite3.connect(vault, isolation_level=None, check_same_thread=False)
+    lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+    lock.execute("BEGIN EXCLUSIVE")  # what the last to close a vault does, too
+    with pytest.raises(sqlite3.OperationalError, match="locked"), sqlite3.connect(vault, timeout=0) as other:
+        other.execute("SELECT path FROM object")
+    start = time.monotonic()
+    threading.Timer(1.5, lock.close).start()
+    terminal.run("list", VAULT=vault)
+    assert time.monotonic() - start > 1
 
 
 def test_one_agent_of_two_opens_nothing(story: Story, tmp_path: Path) -> None:

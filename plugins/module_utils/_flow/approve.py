@@ -27,11 +27,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record, times
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval as approvals
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import release
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import share_text
 
 

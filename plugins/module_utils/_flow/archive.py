@@ -27,13 +27,15 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import load_sound, read_facts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession, reference
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Evidence, KeyFacts, Receipt, SealedKey
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import SealedKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.seal_key import seal
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import evidence as evidences
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge, judge_declared
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import Evidence
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.ssh import SshPlaces
 
 

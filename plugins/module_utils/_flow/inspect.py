@@ -30,12 +30,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import pem, reference
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
-    CertificateFacts,
-    Evidence,
-    KeyFacts,
-    Receipt,
-)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import (
     certificates,
@@ -46,6 +41,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import (
     ssh,
     usages,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts, Evidence
 
 try:
     from cryptography import x509

@@ -26,10 +26,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity im
     key_id_of_certificate,
     key_id_of_private_key,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import open_requests
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.certificates import (
     certificate_from_pem,
     check_signs,

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, KeyopsError, StateError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 
 _VERSION = "keyops-open-request/1"
 _FIELDS = {"envelope": str, "one_time_key": str, "recovered": list}

@@ -30,10 +30,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey, RecoveryRequest, Share
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval as approvals
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.share_check import check_share
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, open_key, share_text
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity im
     key_id_of_certificate,
     key_id_of_private_key,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.approval import ReleasedShare
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.share_check import check_share
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, cms_seal, share_text
 

@@ -26,7 +26,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryRequest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.share_text import check_name, shown
 
 try:

@@ -12,7 +12,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
     RecordedAgent,
     RecordedGroup,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Share
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.share_text import values_digest
 
 

@@ -21,13 +21,13 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RecoveryGroupError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import RecoveryAgent, RecoveryGroup
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import share_text
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.certificates import (
     certificate_from_pem,
     check_encrypts,
     check_signs,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import RecoveryAgent, RecoveryGroup
 
 
 def parse_groups(options: list[dict], minimum_threshold: int, now: datetime.datetime) -> tuple[RecoveryGroup, ...]:

@@ -24,8 +24,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ShareMismatch,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Share
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, share_text, shares_combine
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 
 _COMMON = (*("key_id", "key_owner", "usage", "group", "threshold", "agents", "sealed_key", "kek_id", "share_digests"),)
 

@@ -26,20 +26,20 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm, pkcs8
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
-    PrivateKey,
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import (
+    cms_parts,
+    cms_seal,
+    share_text,
+    shares_split,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import (
     RecoveryAgent,
     RecoveryGroup,
     SealedGroup,
     SealedKey,
     SealedShare,
     Share,
-)
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import (
-    cms_parts,
-    cms_seal,
-    share_text,
-    shares_split,
 )
 
 

@@ -14,7 +14,7 @@ import re
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, UnknownVersion
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Share
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 
 VERSION = "keyops-share/1"
 MAXIMUM_AGENTS = 255

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, identity
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import KEY_USAGE_BITS
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import CertificateFacts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts
 
 CERTIFICATE, REQUEST = "certificate", "certificate request"
 

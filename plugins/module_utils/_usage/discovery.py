@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import CertificateFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, reading
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts
 
 MAX_FILES = 20_000
 _LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..|\x83...|\x84....)"

@@ -53,8 +53,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     UsageConflictRefused,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import CONFLICT, usage_of
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import CertificateFacts, Evidence
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import usages
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts, Evidence
 
 
 def judge(evidence: Evidence) -> str:

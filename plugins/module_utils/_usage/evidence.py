@@ -19,13 +19,9 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import StateError
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
-    CertificateFacts,
-    Evidence,
-    KeyFacts,
-    Receipt,
-)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, discovery, reading, ssh
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts, Evidence
 
 
 @dataclass(frozen=True)

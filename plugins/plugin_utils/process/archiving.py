@@ -29,14 +29,14 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
-    KeyFacts,
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import (
     RecoveryGroup,
     SealedGroup,
     SealedKey,
     SealedShare,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_format import Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask

@@ -22,8 +22,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RecordMismatch,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
-    KeyFacts,
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import (
     RecoveryAgent,
     SealedGroup,
     SealedKey,

@@ -16,12 +16,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity, pkcs8
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import (
-    KeyFacts,
-    PrivateKey,
-    RecoveryAgent,
-    RecoveryGroup,
-)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, PrivateKey
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import RecoveryAgent, RecoveryGroup
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 KINDS = ("rsa", "p256", "p384", "p521")

@@ -29,7 +29,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import pkcs8
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import SealedKey, Share
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import (
     cms_open,
     cms_seal,
@@ -37,6 +36,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import (
     seal_key,
     share_text,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import SealedKey, Share
 
 GROUPS = st.lists(st.integers(1, 6).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))), min_size=1, max_size=3)
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, UnknownVersion
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Share
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import share_text
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 
 SHARE = Share(
     key_id="a" * 64,
