@@ -11,19 +11,22 @@ be logged, returned or stored, but for that one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
 class KeyReference:
-    """Where one private key lives: an absolute file path (RFC 7512 URIs: see _keys/reference.py).
+    """Where one private key lives: an absolute file path, or an object on a token (see _keys/reference.py).
 
     Attributes:
-        text: the reference as the user wrote it.
-        path: absolute path of the file.
+        text: the reference as the user wrote it; a URI holds no PIN.
+        path: absolute path of the file; empty for a key on a token.
+        uri: the ``_tokens.uri.TokenUri`` of a key on a token, with library, token and label; None for a file.
     """
 
     text: str
     path: str
+    uri: Any = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def run(task: HostTask) -> FlowResult:
 
 def _to_come(task: HostTask) -> bool:
     """Whether this check run would have made key and requests only now."""
-    paths = [reference.parse(task.params["signing_key"]).path]
+    paths = [reference.parse_path(task.params["signing_key"]).path]
     paths += [task.params["signing_request"], task.params["encryption_request"]]
     return task.check_mode and any(_files.read_existing(path, KEY_FILE_LIMIT) is None for path in paths)
 

@@ -105,7 +105,7 @@ def _check_absolute(option: str, paths: list[str]) -> None:
 
 
 def _read(item: dict, check_mode: bool) -> KeyFacts | None:
-    path = reference.parse(item["key"]).path
+    path = reference.parse_path(item["key"]).path
     facts = read_facts(path, item["passphrase"])
     if facts is not None:
         return facts
@@ -117,7 +117,7 @@ def _read(item: dict, check_mode: bool) -> KeyFacts | None:
 def _subject(item: dict, facts: KeyFacts) -> evidences.Subject:
     return evidences.Subject(
         facts,
-        reference.parse(item["key"]).path,
+        reference.parse_path(item["key"]).path,
         item["usage"],
         evidences.read_named(item["certificates"]),
         item["accept_declared_usage"],
@@ -174,7 +174,7 @@ def _seal(task: HostTask) -> FlowResult:
     for key_id, one in wanted.items():
         if one.refusal:  # judged again, because the evidence may have changed since the first step
             raise one.refusal
-        key, private_key = load_sound(reference.parse(one.item["key"]).path, one.item["passphrase"])
+        key, private_key = load_sound(reference.parse_path(one.item["key"]).path, one.item["passphrase"])
         if key.facts.key_id != key_id:
             raise StateError(f"{one.item['key']} was replaced while it was being archived: run again")
         answer = possession.answer_challenge(private_key, key_id, challenges[key_id])

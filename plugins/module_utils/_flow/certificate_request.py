@@ -96,7 +96,7 @@ def run(task: HostTask) -> FlowResult:
 
 def _check_paths(items: Sequence[dict]) -> None:
     """Raise OptionError unless every request has an absolute path of its own, which is no key's."""
-    taken = {os.path.realpath(reference.parse(item["key"]).path): "is the file of a key" for item in items}
+    taken = {os.path.realpath(reference.parse_path(item["key"]).path): "is the file of a key" for item in items}
     for item in items:
         if not os.path.isabs(item["path"]):
             raise OptionError(f"path: {item['path']!r} is not an absolute path")
@@ -139,7 +139,7 @@ def _mode(text: str) -> int:
 
 
 def _read_key(item: dict, check_mode: bool) -> PrivateKey | None:
-    path = reference.parse(item["key"]).path
+    path = reference.parse_path(item["key"]).path
     if not os.path.lexists(path):
         if check_mode:
             return None  # the same check run would have made it

@@ -75,7 +75,7 @@ def run(task: HostTask) -> FlowResult:
     """See the module's docstring."""
     params = task.params
     findings = _search(params["search"])
-    named = [_look(item, reference.parse(item["key"]).path) for item in params["keys"]]
+    named = [_look(item, reference.parse_path(item["key"]).path) for item in params["keys"]]
     paths = {one.path for one in named}
     found = [_look({"key": path}, path, found=True) for path in findings.private_keys if path not in paths]
     looked = [*named, *(one for one in found if not _is_no_key(one))]

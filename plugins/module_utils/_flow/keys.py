@@ -98,7 +98,7 @@ def read_private_key(text: str, passphrase: str | None, option: str) -> object:
         KeyUnreadable, WrongPassphrase, FileError, KeyReferenceError: with the option's name in front.
     """
     try:
-        existing = _files.read_existing(reference.parse(text).path, KEY_FILE_LIMIT)
+        existing = _files.read_existing(reference.parse_path(text).path, KEY_FILE_LIMIT)
         if existing is None:
             raise KeyNotFound(f"there is no key at {text}")
         key = key_file.load(existing.content, passphrase)

@@ -110,7 +110,7 @@ def read_wishes(items: Sequence[dict]) -> list[Wish]:
 
 
 def _read_wish(item: dict) -> Wish:
-    path = reference.parse(item["key"]).path
+    path = reference.parse_path(item["key"]).path
     if item["state"] == "present":
         for name in ("usage", "algorithm"):
             if item[name] is None:

@@ -100,7 +100,7 @@ def _unique(items: list[dict]) -> list[dict]:
 
 def _wanted(item: dict) -> _Wanted:
     key_id = check_id(item["key_id"], "key_id")
-    path = reference.parse(item["key"]).path
+    path = reference.parse_path(item["key"]).path
     check_new_passphrase(item["passphrase"])
     read_mode(item["mode"])
     there = _facts_of_whole(path, item["passphrase"])
