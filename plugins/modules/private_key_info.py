@@ -45,9 +45,13 @@ options:
         default: []
   search:
     description:
-      - Discovers private keys, certificates and certificate requests in PEM, DER and OpenSSH's format.
-      - Symbolic links to other folders are not followed, files over 1 MiB are not read, and other file systems are
-        not entered. What was left out for such a reason is told in RV(not_looked_at).
+      - Discovers private keys, certificates and certificate requests below folders, by content and not by name, and the
+        entries of C(authorized_keys) files.
+      - Private keys are found in PEM (several in a file, and inside other text such as configuration files), DER,
+        PKCS#12, OpenSSH's and PuTTY's formats and Java keystores (JKS), encrypted ones too. Certificates are found in
+        PEM, DER, PKCS#7, PKCS#12 and Java keystores.
+      - Symbolic links are not followed, a file with several hard links is read once, and nothing but a regular file is
+        opened. Files over 1 MiB are not read. What was left out is told in RV(not_looked_at).
     type: dict
     suboptions:
       paths:
@@ -59,10 +63,50 @@ options:
         description: Whether to look into the folders below them, too.
         type: bool
         default: true
+      exclude:
+        description:
+          - Absolute paths of folders and files that are not looked at. In a part of the path, C(*) stands for any text,
+            C(?) for one character and C([abc]) for one of several, so V(/srv/*/cache) is the folder C(cache) of every
+            folder in C(/srv). The last C(*) stands for what is below, too.
+          - A name without a slash stands for every folder and file of that name.
+        type: list
+        elements: str
+        default: []
+      one_file_system:
+        description:
+          - Whether to stay on the file system of each of the O(search.paths).
+          - When V(false), network file systems are entered too. The kernel's own ones (C(/proc), C(/sys)) never are.
+        type: bool
+        default: true
       max_files:
         description: How many files to look into at most.
         type: int
-        default: 20000
+        default: 1000000
+      max_seconds:
+        description:
+          - How long to search at most. What was found until then is returned, and RV(searched.complete) is V(false).
+        type: int
+        default: 300
+      max_results:
+        description:
+          - How many rows each of RV(results), RV(certificates), RV(certificate_requests) and RV(authorized_keys) may
+            have. What is beyond is counted in RV(not_looked_at), and RV(searched.complete) is V(false).
+          - A row has about 1 kB. Ansible takes 0.2 seconds for a result of 1 MB and 2.7 seconds for one of 10 MB.
+        type: int
+        default: 5000
+      passphrases:
+        description:
+          - Passphrases that are tried on the PKCS#12 files and encrypted keys that are found, for their public facts.
+          - Whoever owns one of these files learns nothing, but can make each try cost up to a second, so the tries
+            come last and share what is left of O(search.max_seconds).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          passphrase:
+            description: One passphrase.
+            type: str
+            required: true
   authorized_keys:
     description:
       - Further files on the host in C(authorized_keys) format. Keys that stand in one may not be archived.
@@ -99,6 +143,20 @@ EXAMPLES = r"""
         - /srv
   register: discovered
 
+- name: Discover what is on a host with a large file server
+  keyops.lifecycle.private_key_info:
+    search:
+      paths:
+        - /
+      one_file_system: false
+      exclude:
+        - /srv/media
+        - node_modules
+      max_seconds: 900
+      passphrases:
+        - passphrase: "{{ keystore_passphrase }}"
+  register: discovered
+
 - name: Name the keys that may not be archived, and why
   ansible.builtin.debug:
     msg: "{{ item.key }}: {{ item.refusal.message }}"
@@ -122,6 +180,12 @@ results:
       description: Whether O(search) has found it.
       type: bool
       returned: always
+    part:
+      description:
+        - Which private key of its file it is, counted from 1 in the file's order. V(null) when the file has one only.
+        - M(keyops.lifecycle.key_archive) takes files with one key.
+      type: int
+      returned: always
     exists:
       description: Whether there is anything at this reference.
       type: bool
@@ -144,7 +208,11 @@ results:
       returned: always
       sample: key_transport
     container:
-      description: V(pkcs8), V(encrypted-pkcs8), V(traditional) or V(openssh). V(null) when the key cannot be read.
+      description:
+        - V(pkcs8), V(encrypted-pkcs8), V(traditional) or V(openssh). V(null) when the key cannot be read.
+        - For keys that O(search) has found also V(pkcs12), V(putty), V(jks), V(jceks), V(openpgp) and V(ssh1).
+          Of the last three, and of a V(pkcs12) that no passphrase opens, there is one row for the whole file without a
+          key ID, and RV(results[].error) says that it was not opened.
       type: str
       returned: always
     encrypted:
@@ -167,6 +235,15 @@ results:
     group:
       description: The file's group.
       type: str
+      returned: always
+    modified:
+      description: When the file was written last. V(null) when it cannot be read.
+      type: str
+      returned: always
+      sample: '2026-01-01T00:00:00Z'
+    hard_links:
+      description: How many names the file has. Only the first that was seen has a row.
+      type: int
       returned: always
     evidence:
       description: What shows the key's usage. V(null) when the key cannot be read.
@@ -267,8 +344,197 @@ results:
           description: The reason and the remedy.
           type: str
           returned: when something cannot be read
+certificates:
+  description:
+    - One item per certificate that O(search) has found, however many copies of it there are.
+    - Nothing in it is verified. Names may hold anything, so characters that are not printable are escaped, and what is
+      longer than 512 characters is cut.
+  returned: with O(search)
+  type: list
+  elements: dict
+  contains:
+    paths:
+      description: Where it lies, at most 8 files. In a Java keystore or a PKCS#12 file too.
+      type: list
+      elements: str
+      returned: always
+    more_paths:
+      description: In how many files more it lies.
+      type: int
+      returned: always
+    key_id:
+      description: The key ID of its public key.
+      type: str
+      returned: always
+    algorithm:
+      description: The algorithm of its public key.
+      type: str
+      returned: always
+      sample: rsa-3072
+    fingerprint:
+      description: SHA-256 of the certificate.
+      type: str
+      returned: always
+    subject:
+      description: The subject (RFC 4514). V(null) when it cannot be read.
+      type: str
+      returned: always
+    issuer:
+      description: The issuer (RFC 4514). V(null) when it cannot be read.
+      type: str
+      returned: always
+    serial:
+      description: The serial number in lower-case hex.
+      type: str
+      returned: always
+    not_before:
+      description: When it begins. V(null) when that cannot be read.
+      type: str
+      returned: always
+      sample: '2026-01-01T00:00:00Z'
+    not_after:
+      description: When it ends. V(null) when that cannot be read.
+      type: str
+      returned: always
+      sample: '2031-01-01T00:00:00Z'
+    key_usage:
+      description: The bits of the key usage extension by their names in RFC 5280. V(null) without the extension.
+      type: list
+      elements: str
+      returned: always
+    extended_key_usage:
+      description: The purposes, by name where it is known, otherwise as OID. V(null) without the extension.
+      type: list
+      elements: str
+      returned: always
+    ca:
+      description: Whether its basic constraints say that it is an authority's.
+      type: bool
+      returned: always
+    self_signed:
+      description:
+        - Whether it names itself as its issuer, by the name and by the key identifiers where it has them.
+        - The signature is not verified.
+      type: bool
+      returned: always
+certificate_requests:
+  description: One item per certificate request (PKCS#10) that O(search) has found, however many copies there are.
+  returned: with O(search)
+  type: list
+  elements: dict
+  contains:
+    paths:
+      description: Where it lies, at most 8 files.
+      type: list
+      elements: str
+      returned: always
+    more_paths:
+      description: In how many files more it lies.
+      type: int
+      returned: always
+    key_id:
+      description: The key ID of its public key.
+      type: str
+      returned: always
+    algorithm:
+      description: The algorithm of its public key.
+      type: str
+      returned: always
+    fingerprint:
+      description: SHA-256 of the request.
+      type: str
+      returned: always
+    subject:
+      description: The subject (RFC 4514). V(null) when it cannot be read.
+      type: str
+      returned: always
+    key_usage:
+      description: The requested bits by their names in RFC 5280. V(null) when none are asked for.
+      type: list
+      elements: str
+      returned: always
+    extended_key_usage:
+      description: The requested purposes, by name where it is known. V(null) when none are asked for.
+      type: list
+      elements: str
+      returned: always
+authorized_keys:
+  description:
+    - One item per entry in the files in which this host's SSH server looks for the keys of its local accounts, in
+      O(authorized_keys), and in files below O(search.paths) whose names begin with C(authorized_keys).
+    - Comments are not returned, and of options their names only, since both may hold secrets.
+  returned: with O(search)
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+      returned: always
+    line:
+      description: The line, counted from 1.
+      type: int
+      returned: always
+    type:
+      description: SSH's name of the type of key.
+      type: str
+      returned: always
+      sample: ssh-ed25519
+    key_id:
+      description: The key ID. V(null) for types that have none, which are those of FIDO tokens, and for broken lines.
+      type: str
+      returned: always
+    algorithm:
+      description: The algorithm. V(null) when there is no key ID.
+      type: str
+      returned: always
+    options:
+      description: Names of the entry's options, of those that C(sshd(8)) documents.
+      type: list
+      elements: str
+      returned: always
+      sample: [command, no-pty]
+    mode:
+      description: The file's mode.
+      type: str
+      returned: always
+    owner:
+      description: The file's owner.
+      type: str
+      returned: always
+public_keys:
+  description:
+    - The public keys of RV(certificates), RV(certificate_requests) and RV(authorized_keys) by their key IDs, in base64 of
+      DER (SubjectPublicKeyInfo). Those of RV(results) stand there.
+  returned: with O(search)
+  type: dict
+searched:
+  description: What the search has done.
+  returned: with O(search)
+  type: dict
+  contains:
+    files:
+      description: How many files it has opened.
+      type: int
+      returned: always
+    folders:
+      description: How many folders it has listed.
+      type: int
+      returned: always
+    seconds:
+      description: How long it took.
+      type: float
+      returned: always
+    complete:
+      description:
+        - Whether no bound (O(search.max_files), O(search.max_seconds), O(search.max_results)) has cut it short.
+        - Single files and folders that could not be read are told in RV(not_looked_at), and do not count here.
+      type: bool
+      returned: always
 not_looked_at:
-  description: What could have shown a key's usage and was not looked at, one sentence each.
+  description:
+    - What could have shown a key or a key's usage and was not looked at, one sentence each.
+    - The search tells at most 100, and how many more there are.
   returned: always
   type: list
   elements: str
@@ -300,7 +566,18 @@ ARGUMENT_SPEC = {
         "options": {
             "paths": {"type": "list", "elements": "path", "required": True},
             "recursive": {"type": "bool", "default": True},
-            "max_files": {"type": "int", "default": 20000},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "one_file_system": {"type": "bool", "default": True},
+            "max_files": {"type": "int", "default": 1000000},
+            "max_seconds": {"type": "int", "default": 300},
+            "max_results": {"type": "int", "default": 5000},
+            "passphrases": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "no_log": False,
+                "options": {"passphrase": {"type": "str", "required": True, "no_log": True}},
+            },
         },
     },
     "authorized_keys": {"type": "list", "elements": "path", "default": [], "no_log": False},
