@@ -56,6 +56,10 @@ class AlgorithmError(OptionError):
     """The algorithm is unknown, or cannot have the usage."""
 
 
+class PolicyError(OptionError):
+    """A policy has mistakes; the message names all of them, each with its place."""
+
+
 # --- the host's: files, libraries, state -------------------------------------------------------------------------
 
 
@@ -128,6 +132,10 @@ class TokenNotEmpty(TokenError):
     """The token holds objects that would be lost."""
 
 
+class NotWrappable(TokenError):
+    """The token cannot wrap this key, so it can never be archived from there."""
+
+
 # --- refusals: what must not be done -----------------------------------------------------------------------------
 
 
@@ -153,6 +161,10 @@ class SshUseRefused(ArchiveRefusal):
 
 class SigningUsageRefused(ArchiveRefusal):
     """The declared or bound usage signs or authenticates."""
+
+
+class SigningAttributeRefused(SigningUsageRefused):
+    """The key's attributes on its token let it sign (SIGN, SIGN_RECOVER)."""
 
 
 class UnknownUsageRefused(ArchiveRefusal):
@@ -201,6 +213,10 @@ class FrozenRefused(ArchiveRefusal):
 
 class DestroyedRefused(ArchiveRefusal):
     """The key's archive was destroyed under dual control; its numbers stay taken."""
+
+
+class PolicyRefused(Refusal):
+    """The policy forbids it; the message names the rule, its value and its source."""
 
 
 class NotArchivedRefused(Refusal):
@@ -330,6 +346,14 @@ class ApprovalMismatch(RecoveryError):
 
 class QuorumNotReached(RecoveryError):
     """Fewer than m valid approvals of one group."""
+
+
+class WrappedKeyNotProven(RecoveryError):
+    """Whoever made the share did not show that it knew the wrapped key in it: it may be out of another message."""
+
+
+class FileNotAllowed(RecoveryError):
+    """A key from a token may go into a file only when the agents allow it, each with ``allow_file``."""
 
 
 class WrongKeyRecovered(RecoveryError):
