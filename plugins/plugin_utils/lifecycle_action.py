@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, ClassVar
 
 from ansible import constants as C
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 
@@ -191,17 +191,20 @@ class LifecycleAction(ActionBase):
 
     def _validated(self) -> dict:
         spec, given = self.argument_spec, self._given_options
-        shown = ArgumentSpecValidator(spec).validate(self._masked(given))
-        if shown.error_messages:
-            unsupported = (
-                "unsupported option " if any(isinstance(one, UnsupportedError) for one in shown.errors) else ""
-            )
-            raise OptionError(unsupported + "; ".join(shown.error_messages))
         for name, secret in _options.secrets_in(spec, given):
             # Converted, 0123 would be another passphrase than the one that was written.
             if not isinstance(secret, str) or secret == _options.MASK:
                 raise OptionError(f"{name}: it must be a text, so put it in quotes (and a masked one is no passphrase)")
-        return ArgumentSpecValidator(spec).validate(given).validated_parameters
+        found = ArgumentSpecValidator(spec).validate(given)
+        if found.error_messages:
+            self._tell_wrong_options(found)
+        return found.validated_parameters
+
+    def _tell_wrong_options(self, found: ValidationResult) -> None:
+        """Raise OptionError with what is wrong, as it reads without secrets."""
+        unsupported = "unsupported option " if any(isinstance(one, UnsupportedError) for one in found.errors) else ""
+        shown = ArgumentSpecValidator(self.argument_spec).validate(self._masked(self._given_options))
+        raise OptionError(unsupported + ("; ".join(shown.error_messages) or "a secret is malformed"))
 
     def _opened(self, opened: contextlib.ExitStack, name: str, options: dict | None) -> Any:
         """The vault of one option, which is closed with ``opened``; None without one."""
