@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 build := .build
 collections := $(build)/collections/ansible_collections/keyops
 run := tests/tools/with-env
+side_by_side := lint molecule-fleet molecule-openbao unit molecule-default
 step = @printf '\n== %s ==\n'
 
 .PHONY: help
@@ -35,11 +36,8 @@ test: ## Run all tests (as root: they start a fleet of SSH hosts)
 	$(step) "system packages"
 	@tests/tools/system-packages
 	@$(MAKE) setup
-	@$(MAKE) lint
-	@$(MAKE) unit
-	@$(MAKE) molecule-default
-	@$(MAKE) molecule-fleet
-	@$(MAKE) molecule-openbao
+	$(step) "two at a time, since they wait more than they work; each is shown when it has ended"
+	@$(MAKE) -j 2 --output-sync=target $(side_by_side)
 	@$(MAKE) integration
 
 .PHONY: lint
