@@ -44,6 +44,12 @@ options:
             description: PEM text of the certificate with which the agent signs approvals.
             type: str
             required: true
+          wrapping_certificate:
+            description: >-
+              PEM text of the RSA certificate to which tokens wrap the session keys of the keys that they give into the
+              archive. Its key is another one than that of O(recovery_groups[].agents[].encryption_certificate).
+              Every agent needs one when a key on a token is archived; key files need none.
+            type: str
   minimum_threshold:
     description:
       - Groups with a smaller threshold are refused.

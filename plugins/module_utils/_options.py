@@ -61,6 +61,7 @@ RECOVERY_GROUPS = {
                     "name": {"type": "str", "required": True},
                     "encryption_certificate": {"type": "str", "required": True},
                     "signing_certificate": {"type": "str", "required": True},
+                    "wrapping_certificate": {"type": "str"},
                 },
             },
         },

@@ -138,7 +138,8 @@ def record_of(
         created=created or times.text(times.now()),
         sealed_key=sealed.digest,
         certificates=tuple(sorted(set(certificates), key=canonical.digest)),
-        groups=tuple(_recorded(group) for group in sealed.groups),
+        groups=tuple(_recorded(group, bool(sealed.wrapping)) for group in sealed.groups),
+        wrapping=sealed.wrapping,
     )
     parsed = record.parse(record.dump(built))
     _check_certificates(parsed)
@@ -184,7 +185,7 @@ def parts_of(one: Record) -> frozenset[str]:
     return frozenset([paths.sealed_key(one.sealed_key), *shares])
 
 
-def _recorded(group: SealedGroup) -> RecordedGroup:
+def _recorded(group: SealedGroup, from_token: bool) -> RecordedGroup:
     agents = tuple(
         RecordedAgent(
             name=share.agent.name,
@@ -193,6 +194,7 @@ def _recorded(group: SealedGroup) -> RecordedGroup:
             signing_certificate=share.agent.signing_certificate,
             share_digest=share.share_digest,
             share=canonical.digest(share.message),
+            wrapping_certificate=share.agent.wrapping_certificate if from_token else b"",
         )
         for share in group.shares
     )

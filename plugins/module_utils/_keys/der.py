@@ -85,6 +85,15 @@ def read(data: bytes) -> Element:
     return element
 
 
+def read_first(data: bytes) -> Element:
+    """The element with which ``data`` begins; what follows it is the caller's to look at.
+
+    Raises:
+        FormatError: it begins with none.
+    """
+    return _first(data)
+
+
 def read_sequence(data: bytes) -> list[Element]:
     """The children of the one SEQUENCE that ``data`` is.
 

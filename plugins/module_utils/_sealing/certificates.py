@@ -75,6 +75,13 @@ def check_encrypts(certificate: bytes, option: str) -> None:
         raise OptionError(f"{option}: its key usage does not allow {needed}; give the agent's encryption certificate")
 
 
+def check_wraps(certificate: bytes, option: str) -> None:
+    """Raise OptionError unless tokens can wrap keys to the DER certificate: RSA, and its key usage allows it."""
+    check_encrypts(certificate, option)
+    if not cms_parts.certificate_recipient(certificate).is_rsa:
+        raise OptionError(f"{option}: its key must be RSA, because that is what tokens can wrap to")
+
+
 def check_signs(certificate: bytes, option: str) -> None:
     """Raise OptionError unless the DER certificate's key can sign statements (dsse.py), and its key usage allows it."""
     key = x509.load_der_x509_certificate(certificate).public_key()

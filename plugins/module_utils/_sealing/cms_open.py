@@ -48,18 +48,19 @@ class _Envelope:
     tag: bytes = field(repr=False)
 
 
-def open_with_kek(message: bytes, kek_id: str, kek: bytes) -> bytes:
+def open_with_kek(message: bytes, kek_id: str, kek: bytes, content_type: bytes = cms_parts.DATA) -> bytes:
     """The content of a sealed key.
 
     Args:
         message: DER ContentInfo, all of whose recipients are key-encryption keys.
         kek_id: hex of the 16-byte identifier of the KEK.
         kek: 32 bytes.
+        content_type: the one that is expected: ``cms_parts.DATA`` or ``cms_parts.TOKEN_KEY``.
 
     Raises:
         OpenError: for any other form, an identifier that the message does not have, a wrong KEK, an altered message.
     """
-    envelope = _take_apart(message)
+    envelope = _take_apart(message, content_type)
     recipients = [_kek_parts(info) for info in envelope.recipients]
     wrapped = dict(recipients).get(kek_id)
     if len(dict(recipients)) != len(recipients) or wrapped is None:
@@ -98,7 +99,7 @@ def kek_ids(message: bytes) -> tuple[str, ...]:
 # --- the form --------------------------------------------------------------------------------------------------------
 
 
-def _take_apart(message: bytes) -> _Envelope:
+def _take_apart(message: bytes, content_type: bytes = cms_parts.DATA) -> _Envelope:
     try:
         _kind, explicit = cms_parts.fields(der.read(message).expect(der.SEQUENCE), der.OID, 0xA0)
         (envelope,) = cms_parts.fields(explicit, der.SEQUENCE)
@@ -112,7 +113,7 @@ def _take_apart(message: bytes) -> _Envelope:
         raise _other_form() from error
     if len(nonce.body) != cms_parts.NONCE_SIZE or len(tag.body) != cms_parts.TAG_SIZE or not recipients:
         raise _other_form()
-    if cms_parts.message(list(recipients), nonce.body, ciphertext.body, tag.body) != message:
+    if cms_parts.message(list(recipients), nonce.body, ciphertext.body, tag.body, content_type) != message:
         raise _other_form()
     return _Envelope(recipients, nonce.body, ciphertext.body, tag.body)
 

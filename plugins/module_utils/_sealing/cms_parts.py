@@ -57,7 +57,9 @@ def fields(element: der.Element, *tags: int) -> list[der.Element]:
 
 
 _AUTH_ENVELOPED_DATA = der.oid("1.2.840.113549.1.9.16.1.23")
-_DATA = der.oid("1.2.840.113549.1.7.1")
+#: Content types: bytes as they are, and the private key of a token as the token wrapped it (docs/formats.md).
+DATA = der.oid("1.2.840.113549.1.7.1")
+TOKEN_KEY = der.oid("2.25.329186103678508685445288299680873544523")
 _AES256_GCM = der.oid("2.16.840.1.101.3.4.1.46")
 _AES256_WRAP = der.oid("2.16.840.1.101.3.4.1.45")
 _OAEP = der.oid("1.2.840.113549.1.1.7")
@@ -169,10 +171,10 @@ def _checked(public_key: Any, written: bytes) -> bytes:
     return spki
 
 
-def message(recipients: list[bytes], nonce: bytes, ciphertext: bytes, tag: bytes) -> bytes:
+def message(recipients: list[bytes], nonce: bytes, ciphertext: bytes, tag: bytes, content_type: bytes = DATA) -> bytes:
     """DER ContentInfo. The RecipientInfos are a SET OF, so DER sorts them by their encoding."""
     cipher = _sequence(_AES256_GCM, _sequence(_octets(nonce), der.write_integer(TAG_SIZE)))
-    content = _sequence(_DATA, cipher, der.write(0x80, ciphertext))
+    content = _sequence(content_type, cipher, der.write(0x80, ciphertext))
     envelope = _sequence(der.write_integer(0), der.write(der.SET, *sorted(recipients)), content, _octets(tag))
     return _sequence(_AUTH_ENVELOPED_DATA, der.write(0xA0, envelope))
 

@@ -23,13 +23,14 @@ except ImportError as error:
     note_missing_library(error)
 
 
-def seal_with_keks(content: bytes, keks: list[tuple[str, bytes]]) -> bytes:
+def seal_with_keks(content: bytes, keks: list[tuple[str, bytes]], content_type: bytes = cms_parts.DATA) -> bytes:
     """DER ContentInfo that any one of the key-encryption keys opens.
 
     Args:
         content: what is sealed.
         keks: hex of the 16-byte KEK identifier, and the 32-byte KEK, for every recipient. DER sorts the recipients by
             identifier.
+        content_type: ``cms_parts.DATA`` or ``cms_parts.TOKEN_KEY``.
 
     Raises:
         FormatError: when there is no KEK, a size is wrong, or two identifiers are equal (OpenSSL would try one only).
@@ -41,7 +42,8 @@ def seal_with_keks(content: bytes, keks: list[tuple[str, bytes]]) -> bytes:
         raise FormatError("a KEK has 32 bytes, and its identifier 16")
     key = os.urandom(cms_parts.KEY_SIZE)
     pairs = zip(names, (kek for _kek_id, kek in keks))
-    return _message(content, key, [cms_parts.kek_recipient(name, aes_key_wrap(kek, key)) for name, kek in pairs])
+    recipients = [cms_parts.kek_recipient(name, aes_key_wrap(kek, key)) for name, kek in pairs]
+    return _message(content, key, recipients, content_type)
 
 
 def seal_to_certificate(content: bytes, certificate: bytes) -> bytes:
@@ -81,8 +83,8 @@ def _agreement(key: bytes, to: cms_parts.Recipient) -> bytes:
     return cms_parts.agreement_recipient(to, point, wrapped, cms_parts.ORIGINATOR_ALGORITHMS[0])
 
 
-def _message(content: bytes, key: bytes, recipients: list[bytes]) -> bytes:
+def _message(content: bytes, key: bytes, recipients: list[bytes], content_type: bytes = cms_parts.DATA) -> bytes:
     nonce = os.urandom(cms_parts.NONCE_SIZE)
     sealed = AESGCM(key).encrypt(nonce, content, None)
     ciphertext, tag = sealed[: -cms_parts.TAG_SIZE], sealed[-cms_parts.TAG_SIZE :]
-    return cms_parts.message(recipients, nonce, ciphertext, tag)
+    return cms_parts.message(recipients, nonce, ciphertext, tag, content_type)

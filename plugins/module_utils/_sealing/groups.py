@@ -8,7 +8,8 @@ A wrong group is found out years later, when the key is gone. So before anything
 
 1. every name and threshold can stand in a share text, and a threshold below the minimum needs ``minimum_threshold``;
 2. every certificate is exactly one, valid now, and of a type and key usage that can do its job;
-3. nobody counts twice: no two agents of a group share a key, and no key both opens shares and signs approvals.
+3. nobody counts twice: no two agents of a group share a key, and no key has two of the jobs: opening shares, signing
+   approvals, opening what tokens wrap.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.certific
     certificate_from_pem,
     check_encrypts,
     check_signs,
+    check_wraps,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import RecoveryAgent, RecoveryGroup
 
@@ -34,8 +36,8 @@ def parse_groups(options: list[dict], minimum_threshold: int, now: datetime.date
     """The recovery groups of the option.
 
     Args:
-        options: ``[{name, threshold, agents: [{name, encryption_certificate, signing_certificate}]}]``, PEM texts, as
-            the argument spec leaves them (_options.RECOVERY_GROUPS).
+        options: ``[{name, threshold, agents: [{name, encryption_certificate, signing_certificate,
+            wrapping_certificate}]}]``, PEM texts, as the argument spec leaves them (_options.RECOVERY_GROUPS).
         minimum_threshold: the smallest threshold that is allowed; 2 unless the user says otherwise.
         now: aware time, to check the certificates against.
 
@@ -98,7 +100,29 @@ def _agent(where: str, option: dict, now: datetime.datetime) -> RecoveryAgent:
         signer_id=key_id_of_certificate(signing),
         encryption_certificate=encryption,
         signing_certificate=signing,
+        wrapping_certificate=_wrapping(where, option, now),
     )
+
+
+def _wrapping(where: str, option: dict, now: datetime.datetime) -> bytes:
+    """The DER wrapping certificate, or nothing."""
+    pem, where = option.get("wrapping_certificate"), f"{where}: wrapping_certificate"
+    if not pem:
+        return b""
+    certificate = certificate_from_pem(pem, where, now)
+    check_wraps(certificate, where)
+    return certificate
+
+
+def require_wrapping(groups: tuple[RecoveryGroup, ...]) -> None:
+    """Raise RecoveryGroupError unless every agent has a wrapping certificate, which keys on tokens need."""
+    for group in groups:
+        without = [agent.name for agent in group.agents if not agent.wrapping_certificate]
+        if without:
+            raise RecoveryGroupError(
+                f"recovery_groups: group {group.name!r}: keys on tokens are archived to agents with a "
+                f"wrapping_certificate (RSA), which {', '.join(map(repr, without))} lacks; make one with the role agent"
+            )
 
 
 def _check_distinct(where: str, agents: tuple[RecoveryAgent, ...]) -> None:
@@ -120,6 +144,21 @@ def _check_distinct(where: str, agents: tuple[RecoveryAgent, ...]) -> None:
                 f"{where}, agent {agent.name!r}: the encryption key is also the signing key of agent "
                 f"{signers[agent.agent_id]!r}; use two keys, one for each job"
             )
+    _check_wrapping(where, agents)
+
+
+def _check_wrapping(where: str, agents: tuple[RecoveryAgent, ...]) -> None:
+    """A wrapping key decrypts what anybody made, and proves it only afterwards: so it must have no other job."""
+    taken = {one for agent in agents for one in (agent.agent_id, agent.signer_id)}
+    for agent in agents:
+        if agent.wrapping_certificate:
+            key_id = key_id_of_certificate(agent.wrapping_certificate)
+            if key_id in taken:
+                raise RecoveryGroupError(
+                    f"{where}, agent {agent.name!r}: the wrapping key is also another key of an agent; a wrapping key "
+                    "is for nothing else, and every agent needs an own one"
+                )
+            taken.add(key_id)
 
 
 def _first_twice(items: list[str]) -> str | None:

@@ -10,6 +10,7 @@ Only a ``Share`` has a secret, which its repr does not show.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class RecoveryAgent:
         signer_id: key ID of the signing certificate's public key.
         encryption_certificate: DER; opens the agent's shares.
         signing_certificate: DER; signs the agent's approvals.
+        wrapping_certificate: DER (RSA), to which tokens wrap their session keys; empty where the agent has none.
     """
 
     name: str
@@ -29,6 +31,7 @@ class RecoveryAgent:
     signer_id: str
     encryption_certificate: bytes = field(repr=False)
     signing_certificate: bytes = field(repr=False)
+    wrapping_certificate: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Share:
         kek_id: hex of the 16-byte KEK identifier of the group's recipient in the sealed key.
         share_digests: SHA-256 hex of every agent's share values, in the order of the group's agents.
         values: ``("<x>-<32 hex>", "<x>-<32 hex>")`` (high and low half of the KEK) for m >= 2, or ``("<64 hex>",)``.
+        wrapped: of a key from a token, its session key for this agent (``wrapped_key.WrappedKey``); else None.
     """
 
     key_id: str
@@ -65,6 +69,12 @@ class Share:
     kek_id: str
     share_digests: tuple[str, ...]
     values: tuple[str, ...] = field(repr=False)
+    wrapped: Any = None
+
+    @property
+    def wrapping(self) -> str:
+        """How the key was wrapped in its token (wrapped_key.py); empty for a key from a file."""
+        return self.wrapped.wrapping if self.wrapped else ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ class SealedKey:
         message: DER ContentInfo (AuthEnvelopedData, AES-256-GCM).
         digest: SHA-256 hex of ``message``: its name everywhere.
         groups: per recovery group, in the order of the recipients.
+        wrapping: how the key was wrapped in its token (wrapped_key.py); empty for a key from a file.
     """
 
     key_id: str
@@ -108,3 +119,4 @@ class SealedKey:
     digest: str
     groups: tuple[SealedGroup, ...]
     message: bytes = field(repr=False)
+    wrapping: str = ""

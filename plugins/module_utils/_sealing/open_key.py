@@ -24,14 +24,22 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ShareMismatch,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, share_text, shares_combine
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import (
+    cms_open,
+    cms_parts,
+    share_text,
+    shares_combine,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 
-_COMMON = (*("key_id", "key_owner", "usage", "group", "threshold", "agents", "sealed_key", "kek_id", "share_digests"),)
+_COMMON = (
+    *("key_id", "key_owner", "usage", "group", "threshold", "agents", "sealed_key", "kek_id", "share_digests"),
+    "wrapping",
+)
 
 
 def combine_and_open(message: bytes, sealed_key: str, shares: list[Share]) -> bytes:
-    """The DER PrivateKeyInfo in a sealed key.
+    """What is in a sealed key: a DER PrivateKeyInfo, or, where the shares say ``wrapping``, what a token wrapped.
 
     Args:
         message: DER of the sealed key.
@@ -56,7 +64,8 @@ def combine_and_open(message: bytes, sealed_key: str, shares: list[Share]) -> by
         raise QuorumNotReached(f"shares of {needed} different agents are needed, there are {len(by_agent)}")
     kek = shares_combine.combine(needed, list(by_agent.values()))
     # 5.
-    return cms_open.open_with_kek(message, shares[0].kek_id, kek)
+    content_type = cms_parts.TOKEN_KEY if shares[0].wrapped else cms_parts.DATA
+    return cms_open.open_with_kek(message, shares[0].kek_id, kek, content_type)
 
 
 def _check(share: Share, first: Share, sealed_key: str) -> None:

@@ -16,6 +16,9 @@ The plaintext and the KEKs live in this process's memory only and go nowhere els
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
@@ -42,6 +45,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model im
     Share,
 )
 
+if TYPE_CHECKING:  # hosts whose keys are in files load nothing of tokens
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.wrapped_key import TokenKey
+
 
 def seal(private_key: PrivateKey, usage: str, key_owner: str, groups: tuple[RecoveryGroup, ...]) -> SealedKey:
     """The sealed key with a sealed share for every agent.
@@ -61,30 +67,53 @@ def seal(private_key: PrivateKey, usage: str, key_owner: str, groups: tuple[Reco
     _check_options(key_owner, groups)
     info = _nonsigning(private_key, usage)
     content = pkcs8.compose(pkcs8.with_usage(info, usage)) if info.usage is None else private_key.pkcs8
+    return _seal(content, private_key.facts.key_id, usage, key_owner, groups)
+
+
+def seal_token_key(key: TokenKey, usage: str, key_owner: str, groups: tuple[RecoveryGroup, ...]) -> SealedKey:
+    """The same for an eligible key that its token wrapped under a session key."""
+    _check_options(key_owner, groups)
+    _check_usage(f"key {key.facts.key_id}", key.facts.algorithm, key.facts.bound_usage, usage)
+    sealed = _seal(key.blob, key.facts.key_id, usage, key_owner, groups, key.keys)
+    return replace(sealed, wrapping=key.wrapping)
+
+
+def _seal(
+    content: bytes,
+    key_id: str,
+    usage: str,
+    key_owner: str,
+    groups: tuple[RecoveryGroup, ...],
+    wrapped: Mapping[tuple[str, str], Any] | None = None,
+) -> SealedKey:
     # 2. Ascending identifiers: DER sorts the recipients, and so they stand in the order of the groups.
     kek_ids = sorted(os.urandom(cms_parts.KEK_ID_SIZE).hex() for _group in groups)
     keks = [(kek_id, os.urandom(cms_parts.KEY_SIZE)) for kek_id in kek_ids]
     # 3.
-    message = cms_seal.seal_with_keks(content, keks)
+    content_type = cms_parts.DATA if wrapped is None else cms_parts.TOKEN_KEY
+    message = cms_seal.seal_with_keks(content, keks, content_type)
     digest = canonical.digest(message)
     # 4.
-    about = {"key_id": private_key.facts.key_id, "key_owner": key_owner, "usage": usage, "sealed_key": digest}
-    sealed_groups = tuple(_seal_group(group, kek_id, kek, about) for group, (kek_id, kek) in zip(groups, keks))
-    return SealedKey(private_key.facts.key_id, key_owner, usage, digest, sealed_groups, message)
+    about = {"key_id": key_id, "key_owner": key_owner, "usage": usage, "sealed_key": digest}
+    sealed_groups = tuple(_seal_group(group, *kek, about, wrapped or {}) for group, kek in zip(groups, keks))
+    return SealedKey(key_id, key_owner, usage, digest, sealed_groups, message)
 
 
 def _nonsigning(private_key: PrivateKey, usage: str) -> pkcs8.PrivateKeyInfo:
     """The parts of the key; its bytes decide here, not what was noted about them."""
     info = pkcs8.parse(private_key.pkcs8)
     kind = pkcs8.algorithm_word(info, private_key.facts.public_key)
-    who = f"key {private_key.facts.key_id}"
+    _check_usage(f"key {private_key.facts.key_id}", kind, info.usage, usage)
+    return info
+
+
+def _check_usage(who: str, kind: str, bound: str | None, usage: str) -> None:
     if usage not in share_text.NONSIGNING:
         raise SigningUsageRefused(f"{who}: the usage {usage} is never archived")
-    if info.usage not in (None, usage):
-        raise UsageConflictRefused(f"{who}: it is bound to {info.usage}, not to {usage}")
+    if bound not in (None, usage):
+        raise UsageConflictRefused(f"{who}: it is bound to {bound}, not to {usage}")
     if usage not in algorithm.usages_of(kind):
         raise UsageAlgorithmRefused(f"{who}: a key of the type {kind} cannot have the usage {usage}")
-    return info
 
 
 def _check_options(key_owner: str, groups: tuple[RecoveryGroup, ...]) -> None:
@@ -96,14 +125,17 @@ def _check_options(key_owner: str, groups: tuple[RecoveryGroup, ...]) -> None:
         raise OptionError(str(error)) from error
 
 
-def _seal_group(group: RecoveryGroup, kek_id: str, kek: bytes, about: dict) -> SealedGroup:
+def _seal_group(group: RecoveryGroup, kek_id: str, kek: bytes, about: dict, wrapped: Mapping) -> SealedGroup:
     values = shares_split.split(kek, group.threshold, len(group.agents))
     common = {
         **about,
         **{"group": group.name, "threshold": group.threshold, "agents": len(group.agents), "kek_id": kek_id},
         "share_digests": tuple(share_text.values_digest(lines) for lines in values),
     }
-    shares = tuple(_seal_share(agent, lines, common) for agent, lines in zip(group.agents, values))
+    shares = tuple(
+        _seal_share(agent, lines, {**common, "wrapped": wrapped.get((group.name, agent.agent_id))})
+        for agent, lines in zip(group.agents, values)
+    )
     return SealedGroup(group.name, group.threshold, kek_id, shares)
 
 

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The share text, ``keyops-share/1`` (docs/formats.md): one share, one text, byte for byte.
+"""The share text (docs/formats.md): one share, one text, byte for byte. ``keyops-share/1`` for a key from a file;
+``keyops-share/2`` for a key from a token, with the lines of its wrapped session key before the value lines.
 
 The text of a share is secret. ``parse`` reads the fields and then writes them again: whatever would not come out
 as the same bytes is refused. So there is no second spelling, no reordering and no additional line.
@@ -11,12 +12,14 @@ as the same bytes is refused. So there is no second spelling, no reordering and 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, UnknownVersion
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 
 VERSION = "keyops-share/1"
+SECOND_VERSION = "keyops-share/2"
 MAXIMUM_AGENTS = 255
 NONSIGNING = ("key_transport", "key_agreement")
 
@@ -66,12 +69,13 @@ def parse(data: bytes) -> Share:
         FormatError: for anything but the one text of a share.
     """
     lines = _lines(data)
-    if lines[0] != VERSION:
-        raise UnknownVersion(f"{VERSION} was expected in the first line of a share text")
+    if lines[0] not in (VERSION, SECOND_VERSION):
+        raise UnknownVersion(f"{VERSION} or {SECOND_VERSION} was expected in the first line of a share text")
     rest = lines[1:]
     fields = {name: _field(rest, place, name) for place, name in enumerate(_FIELDS)}
     threshold, agents = (_number(fields[name], name) for name in ("threshold", "agents"))
     first = len(_FIELDS)
+    wrapped, behind = _read_wrapped(lines[0], rest[first + agents :])
     share = Share(
         key_id=fields["key-id"],
         key_owner=fields["key-owner"],
@@ -83,7 +87,8 @@ def parse(data: bytes) -> Share:
         sealed_key=fields["sealed-key"],
         kek_id=fields["kek-id"],
         share_digests=tuple(_field(rest, place, "share-digest") for place in range(first, first + agents)),
-        values=tuple(rest[first + agents :]),
+        values=tuple(behind),
+        wrapped=wrapped,
     )
     if dump(share) != data:
         raise FormatError("share text: not written in the one accepted form")
@@ -95,9 +100,24 @@ def _write(share: Share) -> bytes:
         *(share.key_id, share.key_owner, share.usage, share.group, str(share.threshold), str(share.agents)),
         *(share.agent_id, share.sealed_key, share.kek_id),
     )
-    lines = [VERSION, *(f"{name}: {value}" for name, value in zip(_FIELDS, values))]
+    version = SECOND_VERSION if share.wrapped else VERSION
+    lines = [version, *(f"{name}: {value}" for name, value in zip(_FIELDS, values))]
     lines += [f"share-digest: {digest}" for digest in share.share_digests]
+    if share.wrapped:
+        from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key
+
+        lines += wrapped_key.dump(share.wrapped)
     return "".join(f"{line}\n" for line in (*lines, *share.values)).encode("utf-8")
+
+
+def _read_wrapped(version: str, lines: list[str]) -> tuple[Any, list[str]]:
+    """The wrapped key in front of the value lines, or None; and the value lines."""
+    if version == VERSION:
+        return None, lines
+    # Not at the top: keys from files are most keys, and their hosts load nothing of tokens.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key
+
+    return wrapped_key.parse(lines[: wrapped_key.LINES]), lines[wrapped_key.LINES :]
 
 
 def _lines(data: bytes) -> list[str]:

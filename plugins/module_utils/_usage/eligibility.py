@@ -10,7 +10,8 @@
  2. OpenSshKeyRefused: OpenSSH's own format.
  3. SshUseRefused: the public key stands in authorized_keys, is a host key, has an SSH ``.pub`` file or certificate in
     its folder, or lies in a folder of SSH's own.
- 4. SigningUsageRefused: the usage that is declared, bound to the key or in its receipt signs or authenticates.
+ 4. SigningUsageRefused: the usage that is declared, bound to the key or in its receipt signs or authenticates; or, as
+    SigningAttributeRefused, the key's attributes on its token let it sign.
  5. UnknownUsageRefused: nothing says a usage (the types X25519 and X448 say it themselves).
  6. UsageAlgorithmRefused: the algorithm cannot have one of the usages that are said.
  7. UsageConflictRefused: the usages that are said differ.
@@ -43,6 +44,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FrozenRefused,
     NoKeyUsageRefused,
     OpenSshKeyRefused,
+    SigningAttributeRefused,
     SigningCertificateRefused,
     SigningOnlyTypeRefused,
     SigningRegisterRefused,
@@ -144,6 +146,11 @@ def _said(evidence: Evidence) -> dict[str, str]:
 
 def _judge_usage(evidence: Evidence) -> str:
     said = _said(evidence)
+    if evidence.facts.container == "token" and evidence.facts.bound_usage in usages.SIGNING:
+        raise SigningAttributeRefused(
+            f"{_name(evidence)}: the token lets this key sign (SIGN or SIGN_RECOVER is set), so it may have signed, "
+            "and a signing key is never archived. Make a new key with the usage key_transport or key_agreement."
+        )
     for who, usage in said.items():
         _judge_signing(_name(evidence), who, usage)
     if not said:

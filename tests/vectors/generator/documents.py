@@ -16,6 +16,8 @@ import parts
 from parts import number, octets, oid, sequence, write
 
 Vector = tuple[str, str, str, bytes, dict]
+#: Formats that have a version 2, for keys from tokens.
+TWO_VERSIONS = ("keyops-record/1", "keyops-request/1", "keyops-approval/1")
 FORMAT_ERROR, UNKNOWN_VERSION = "FormatError", "UnknownVersion"
 
 
@@ -77,7 +79,7 @@ def share_texts() -> Iterator[Vector]:
     yield "ok", "2 of 3", "ok", right.encode(), {}
     yield "ok-single", "1 of 3: the value is the KEK", "ok", single.encode(), {}
     for name, description, version in (
-        ("version-2", "version 2", "keyops-share/2"),
+        ("version-3", "version 3", "keyops-share/3"),
         ("version-missing", "no version", ""),
     ):
         yield name, description, UNKNOWN_VERSION, right.replace("keyops-share/1", version).encode(), {}
@@ -136,8 +138,8 @@ def object_vectors(right: dict, wrong: dict[str, tuple[tuple, Any]]) -> Iterator
     """What every JSON object of ours must refuse, and ``wrong``: name to (path of the member, its value)."""
     version = right["format"]
     yield "ok", "as it should be", "ok", canonical(right), {}
-    later = f"{version[:-1]}2"
-    yield "version-2", later, UNKNOWN_VERSION, canonical(changed(right, "format", to=later)), {}
+    later = f"{version[:-1]}{3 if version in TWO_VERSIONS else 2}"
+    yield f"version-{later[-1]}", later, UNKNOWN_VERSION, canonical(changed(right, "format", to=later)), {}
     yield "no-version", "no format", UNKNOWN_VERSION, canonical(changed(right, "format", to=...)), {}
     yield "additional-member", "a member more", FORMAT_ERROR, canonical({**right, "more": ""}), {}
     yield "not-canonical", "white space", FORMAT_ERROR, json.dumps(right).encode(), {}

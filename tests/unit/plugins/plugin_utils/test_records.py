@@ -175,7 +175,7 @@ def test_bad_revisions_are_reported_and_hide_nothing(vault, make):
         record.dump(replace(other, number=2)),
         record.dump(replace(one, number=2)),
         _edited(one, number=4, extra=1),
-        _edited(one, number=5, format="keyops-record/2"),
+        _edited(one, number=5, format="keyops-record/3"),
         _edited(one, number=6, key_id=other.key_id),
         _edited(one, number=7, usage="signature"),
         _edited(one, number=8, certificates=[canonical.encode(other.certificates[0])]),

@@ -115,7 +115,7 @@ def test_other_texts_are_refused(change) -> None:
         share_text.parse(change(TEXT).encode())
 
 
-@pytest.mark.parametrize("version", ("keyops-share/2", "keyops-share/1 ", "Keyops-share/1", ""))
+@pytest.mark.parametrize("version", ("keyops-share/3", "keyops-share/1 ", "Keyops-share/1", ""))
 def test_an_unknown_version_is_told(version: str) -> None:
     with pytest.raises(UnknownVersion):
         share_text.parse(TEXT.replace("keyops-share/1", version).encode())
