@@ -48,6 +48,8 @@ options:
         description:
           - The security officer's PIN that the token may still have. Only with it the security officer's PIN is looked
             at on a token that is there.
+          - Some new tokens come with one, such as openCryptoki's with V(87654321), and it is changed to
+            O(tokens[].so_pin) when the token is made.
         type: str
       reinitialize:
         description:

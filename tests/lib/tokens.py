@@ -12,13 +12,20 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
 NSS = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so"
+OPENCRYPTOKI = "/usr/lib/x86_64-linux-gnu/pkcs11/libopencryptoki.so"
+TPM = "/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so"
 
 _CHILD = """
 import importlib, json, sys
@@ -43,12 +50,16 @@ class Store:
     Attributes:
         library: path of the PKCS#11 library.
         environment: what the library wants to find in the environment.
+        prefix: the command that runs another one where the library finds its token.
+        stop: ends what the token lives on, as if it had been pulled out.
     """
 
     folder: Path
     library: str
     environment: dict[str, str]
     pins: dict[str, str] = field(default_factory=dict)
+    prefix: list[str] = field(default_factory=list)
+    stop: Callable[[], None] = field(default=lambda: None)
 
     def uri(self, token: str = "", **parts: str) -> str:
         """The URI of a token of this library."""
@@ -69,7 +80,13 @@ class Store:
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = {**os.environ, **self.environment, "PYTHONPATH": paths}
         return subprocess.run(
-            command, input=stdin, env=environment, capture_output=True, text=True, timeout=120, check=False
+            [*self.prefix, *command],
+            input=stdin,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
 
@@ -91,6 +108,122 @@ def nss(folder: Path) -> Store:
     return Store(folder, NSS, {"NSS_LIB_PARAMS": parameters}, {"pin": pin})
 
 
+@contextmanager
+def opencryptoki(folder: Path) -> Iterator[Store]:
+    """openCryptoki's soft token, not initialised, with a ``pkcsslotd`` of its own. Needs root.
+
+    The daemon and the library have fixed paths and talk through System V shared memory: both get namespaces of their
+    own, in which these paths are folders of the test.
+    """
+    for name in ("lib", "run"):
+        (folder / name).mkdir(parents=True)
+    script = " && ".join(
+        [
+            f"mount --bind {folder}/run /run",
+            f"mount --bind {folder}/lib /var/lib/opencryptoki",
+            "mount -t tmpfs tmpfs /dev/shm",
+            "mkdir -p /var/lib/opencryptoki/swtok/TOK_OBJ /run/lock/opencryptoki/swtok",
+            "chgrp -R pkcs11 /var/lib/opencryptoki /run/lock/opencryptoki",
+            "pkcsslotd",
+        ]
+    )
+    script += "; sleep infinity & wait"  # a shell as the first process takes in what has ended
+    command = ["unshare", "--mount", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", script]
+    with _running(command, folder / "daemon.log") as process:
+        _wait_for((folder / "run" / "pkcsslotd.socket").exists, process, folder / "daemon.log")
+        inside = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        enter = ["nsenter", "--target", inside, "--mount", "--ipc", "--pid"]
+        store = Store(folder, OPENCRYPTOKI, {}, prefix=enter)
+        store.stop = lambda: _stop_slot_daemon(enter)
+        yield store
+
+
+def _stop_slot_daemon(enter: list[str]) -> None:
+    """Within its own PID namespace there is one process of this name."""
+    subprocess.run([*enter, "pkill", "-x", "pkcsslotd"], check=True)
+    _wait_for(
+        lambda: (
+            subprocess.run([*enter, "pgrep", "-x", "pkcsslotd"], stdout=subprocess.DEVNULL, check=False).returncode == 1
+        )
+    )
+
+
+@contextmanager
+def tpm(folder: Path) -> Iterator[Store]:
+    """A TPM 2.0 (swtpm) with tpm2-abrmd on a message bus of its own, and tpm2-pkcs11's store, empty."""
+    for name in ("state", "store"):
+        (folder / name).mkdir(parents=True)
+    port = _two_free_ports()
+    bus = folder / "bus"
+    swtpm = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}/state", "--flags", "not-need-init,startup-clear"]
+    swtpm += ["--server", f"type=tcp,port={port},disconnect", "--ctrl", f"type=tcp,port={port + 1}"]
+    address = f"unix:path={bus}"
+    environment = {
+        "DBUS_SESSION_BUS_ADDRESS": address,
+        "TPM2_PKCS11_TCTI": "tabrmd:bus_type=session",
+        "TPM2_PKCS11_STORE": str(folder / "store"),
+        "TPM2_PKCS11_LOG_LEVEL": "0",
+        "TSS2_LOG": "all+none",
+    }
+    with ExitStack() as stack:
+        chip = stack.enter_context(_running(swtpm, folder / "swtpm.log"))
+        _wait_for(lambda: _answers(port), chip, folder / "swtpm.log")
+        dbus = ["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address={address}"]
+        started = stack.enter_context(_running(dbus, folder / "dbus.log"))
+        _wait_for(bus.exists, started, folder / "dbus.log")
+        broker = ["tpm2-abrmd", "--session", "--allow-root", f"--tcti=swtpm:host=127.0.0.1,port={port}"]
+        running = stack.enter_context(_running(broker, folder / "abrmd.log", environment))
+        asked = ["dbus-send", f"--bus={address}", "--print-reply", "--dest=org.freedesktop.DBus", "/"]
+        asked += ["org.freedesktop.DBus.NameHasOwner", "string:com.intel.tss2.Tabrmd"]
+        _wait_for(
+            lambda: "true" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout,
+            running,
+            folder / "abrmd.log",
+        )
+        yield Store(folder, TPM, environment, stop=chip.kill)
+
+
+@contextmanager
+def _running(
+    command: list[str], log: Path, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as told:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, env={**os.environ, **(environment or {})}
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+
+
+def _wait_for(
+    there: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, log: Path | None = None
+) -> None:
+    end = time.monotonic() + 20
+    while not there():
+        ended = process is not None and process.poll() is not None
+        assert not ended and time.monotonic() < end, log.read_text() if log else "it does not come"
+        time.sleep(0.05)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _two_free_ports() -> int:
+    """The first of two ports side by side: swtpm's control channel is expected beside its own."""
+    for dummy in range(50):
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+            if port < 65535 and other.connect_ex(("127.0.0.1", port + 1)) != 0:
+                return port
+    raise AssertionError("no two free ports")
+
+
 def new_pins() -> dict[str, str]:
-    """A user PIN and a security officer's."""
-    return {"pin": secrets.token_hex(4), "so_pin": secrets.token_hex(6)}
+    """A user PIN and a security officer's; openCryptoki takes at most 8 characters."""
+    return {"pin": secrets.token_hex(4), "so_pin": secrets.token_hex(4)}

@@ -31,13 +31,18 @@ def run(task: HostTask) -> FlowResult:
     wanted = []
     for number, item in enumerate(task.params["tokens"]):
         try:
-            wanted.append((item, *_read(item)))
+            wanted.append((item, *read_token(item)))
         except KeyopsError as error:
             raise type(error)(f"tokens[{number}]: {error}") from error
     return FlowResult(False, [_looked_at(item, named, pin) for item, named, pin in wanted])
 
 
-def _read(item: dict) -> tuple[TokenUri, str | None]:
+def read_token(item: dict) -> tuple[TokenUri, str | None]:
+    """What one item of the option ``tokens`` names, and the PIN.
+
+    Raises:
+        KeyopsError: it names no library, or an object, or the PIN is for no one token.
+    """
     named = uri.parse(item["uri"])
     if named.module_path is None:
         raise OptionError("uri: name the PKCS#11 library in the URI: pkcs11:...?module-path=/path/of/library.so")
@@ -46,7 +51,7 @@ def _read(item: dict) -> tuple[TokenUri, str | None]:
     if item["pin"] is not None and named.pin_file is not None:
         raise OptionError("pin: is given although the URI has a pin-source; give one of them")
     pin = session.pin_from_file(named.pin_file) if named.pin_file else item["pin"]
-    if item["probe"] and pin is None:
+    if item.get("probe") and pin is None:
         raise OptionError("probe: it needs the user PIN; give pin, or a pin-source in the URI")
     if pin is not None and not any(getattr(named, part) for part in _TOKEN_PARTS):
         raise OptionError("pin: it is for one token; name it in the URI by token= or serial=")

@@ -40,6 +40,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import li
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import TokenFacts
 
 _PINS = ("pin", "so_pin", "old_pin", "old_so_pin")
+_CHANGE_OFFICERS, _CHANGE_USERS = "SO_PIN_TO_BE_CHANGED", "USER_PIN_TO_BE_CHANGED"
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,9 @@ def _predicted(decision: _Decision) -> tuple[dict, dict | None]:
 def _carried_out(decision: _Decision) -> tuple[dict, dict | None]:
     action, wish, token = decision.action, decision.wish, decision.token
     if action == "initialize":
-        answer = calls.init_token(wish.library, decision.facts.slot_id, str(wish.pins["so_pin"]), wish.label)
+        answer = calls.init_token(wish.library, decision.facts.slot_id, _first_officer_pin(decision), wish.label)
         if answer:
-            raise _init_failed(wish, answer)
+            raise _init_failed(decision, answer)
         # The token may have moved to another slot.
         wanted = {"token": wish.label, "serial": None if not wish.serial or wish.reinitialize else wish.serial}
         dummy, token = libraries.find(libraries.load(wish.library), wanted)
@@ -197,20 +198,36 @@ def _carried_out(decision: _Decision) -> tuple[dict, dict | None]:
     return _row(decision, action, libraries.facts_of(token.slot.get_token()))
 
 
-def _init_failed(wish: _Wish, answer: int) -> TokenError:
+def _first_officer_pin(decision: _Decision) -> str:
+    """What the token takes now: a new one may come with a PIN of its own (openCryptoki's), which is changed next."""
+    pins, facts = decision.wish.pins, decision.facts
+    comes_with_one = not facts.initialized and _CHANGE_OFFICERS in facts.flags
+    return str(pins["old_so_pin"] if comes_with_one and pins["old_so_pin"] is not None else pins["so_pin"])
+
+
+def _init_failed(decision: _Decision, answer: int) -> TokenError:
+    label = decision.wish.label
     if answer in (0xA0, 0xA1, 0xA2):  # CKR_PIN_INCORRECT, CKR_PIN_INVALID, CKR_PIN_LEN_RANGE
+        own = _CHANGE_OFFICERS in decision.facts.flags
+        hint = "it came with a PIN of its own: give that one as old_so_pin" if own else "a new one wants its own length"
         return WrongPin(
-            f"so_pin: the token {wish.label!r} refuses this PIN of the security officer, which was tried once; "
-            "an initialised token wants the one that it has, a new one its own length"
+            f"so_pin: the token {label!r} refuses this PIN of the security officer, which was tried once; an "
+            f"initialised token wants the one that it has, {hint}"
         )
-    return TokenError(f"initialising the token {wish.label!r}: it answers {answer:#x} (PKCS#11 section 3.6)")
+    return TokenError(f"initialising the token {label!r}: it answers {answer:#x} (PKCS#11 section 3.6)")
 
 
 def _set_user_pin(wish: _Wish, token: Any) -> None:
+    if _CHANGE_OFFICERS in libraries.facts_of(token.slot.get_token()).flags:
+        _require(wish, "old_so_pin", "to change the security officer's PIN that came with the token")
+        with session.opened(token, wish.pins["old_so_pin"], session.SECURITY_OFFICER) as opened:
+            opened.set_pin(wish.pins["old_so_pin"], wish.pins["so_pin"])
     with session.opened(token, wish.pins["so_pin"], session.SECURITY_OFFICER) as opened:
         opened.init_pin(wish.pins["pin"])
-    with session.opened(token, wish.pins["pin"]):
-        return  # the token takes it
+    # Writable, since some tokens take a PIN from its user only.
+    with session.opened(token, wish.pins["pin"], writable=True) as opened:
+        if _CHANGE_USERS in libraries.facts_of(token.slot.get_token()).flags:
+            opened.set_pin(wish.pins["pin"], wish.pins["pin"])
 
 
 def _pins_changed(wish: _Wish, token: Any) -> str:

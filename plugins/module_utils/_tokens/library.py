@@ -38,6 +38,15 @@ except ImportError:
 #: What NSS's softokn is to be told at its start: ``configdir='sql:/path' certPrefix='' keyPrefix='' secmod='' flags=``.
 PARAMETERS = "NSS_LIB_PARAMS"
 
+#: What to do about return values that have one usual cause.
+_HINTS = {
+    **dict.fromkeys(("PinLenRange", "PinInvalid"), "; it takes PINs of another length or of other characters"),
+    **dict.fromkeys(
+        ("DeviceError", "DeviceRemoved", "TokenNotPresent", "GeneralError", "SessionHandleInvalid", "FunctionFailed"),
+        "; see whether the token is still there, and the service that it needs",
+    ),
+    **dict.fromkeys(("DeviceMemory", "HostMemory"), "; it is full, or its service has ended"),
+}
 #: Return values that python-pkcs11 hands on without a name (PKCS#11 section 3.6).
 _UNNAMED = {"0x68": "KEY_FUNCTION_NOT_PERMITTED", "0x1b": "ACTION_PROHIBITED"}
 
@@ -111,7 +120,7 @@ def told_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except PKCS11Error as error:
-        raise TokenError(f"{doing}: the token answers {name_of(error)}") from error
+        raise TokenError(f"{doing}: the token answers {name_of(error)}{_HINTS.get(name_of(error), '')}") from error
 
 
 def name_of(error: Exception) -> str:

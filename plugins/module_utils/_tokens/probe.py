@@ -96,6 +96,8 @@ def _refused(doing: str, work: Callable[[], Any]) -> str:
     try:
         work()
     except PKCS11Error as error:
+        if name_of(error) == "MechanismInvalid":  # which the token would say of the right key, too
+            raise _CannotTell(f"{doing} is not known to the token") from error
         return f"{doing} is refused ({name_of(error)})"
     raise _Broken(f"{doing} is done")
 
@@ -186,7 +188,7 @@ def _signing_key_does_not_decrypt(keys: _Keys) -> str:
 
 
 def _decryption_key_does_not_sign(keys: _Keys) -> str:
-    return _refused("signing with an RSA key for decryption", _sign(keys.decrypting, Mechanism.SHA256_RSA_PKCS))
+    return _refused("signing with an RSA key for decryption", _sign(keys.decrypting, Mechanism.RSA_PKCS))
 
 
 def _signing_key_does_not_agree(keys: _Keys) -> str:
@@ -281,3 +283,6 @@ _TESTS: dict[str, Callable[[_Keys], str]] = {
     "unextractable_is_not_wrapped": _unextractable_is_not_wrapped,
     "wrap_with_trusted": _wrap_with_trusted,
 }
+
+#: The names of all promises, in their order.
+NAMES = tuple(_TESTS)

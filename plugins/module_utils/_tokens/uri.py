@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyReferenceError
 
@@ -80,6 +80,15 @@ def parse(text: str) -> TokenUri:
         module_path=_absolute("module-path", texts.get("module-path")),
         pin_file=_pin_file(texts.get("pin-source")),
     )
+
+
+def text_of(library: str, serial: str, token: str, label: str, object_id: str) -> str:
+    """The URI of a private key that was found on a token; it can be parsed here. ``object_id`` is hex, or empty."""
+    named = {"token": token, "serial": serial, "object": label}
+    path = [f"{name}={quote(value, safe='')}" for name, value in named.items() if value]
+    if object_id:
+        path.append("id=" + "".join(f"%{byte:02x}" for byte in bytes.fromhex(object_id)))
+    return f"{SCHEME}{';'.join([*path, 'type=private'])}?module-path={quote(library, safe='/')}"
 
 
 def _attributes(text: str, separator: str, known: tuple[str, ...], refused: dict[str, str]) -> dict[str, bytes]:

@@ -30,7 +30,7 @@ class Subject:
 
     Attributes:
         facts: its public facts.
-        path: absolute path of its file, as the user wrote it.
+        path: absolute path of its file, as the user wrote it; empty for a key on a token.
         declared_usage: what the user says, or None.
         named: what read_named() gave for the certificates that the user names.
         accept_declared_usage: the user vouches for the declared usage of a key that was not made here.
@@ -93,7 +93,8 @@ def gather(
     if not subjects:
         return Gathered(())
     folders = _folders(subjects)
-    near = discovery.search(search, own=folders)
+    unread = [folder for folder in folders if findings is None or folder not in findings.read_folders]
+    near = discovery.search(search, own=unread)
     places = places or ssh.SshPlaces()
     ssh_keys = ssh.collect(places, folders)
     found = _by_key([*near.certificates, *(findings.certificates if findings else ())])
@@ -120,7 +121,8 @@ def _receipt(state_dir: str, subject: Subject, problems: list[str]) -> Receipt |
 
 
 def _folders(subjects: Sequence[Subject]) -> list[str]:
-    paths = [path for subject in subjects for path in (subject.path, os.path.realpath(subject.path))]
+    in_files = [subject.path for subject in subjects if subject.path]
+    paths = [path for own in in_files for path in (own, os.path.realpath(own))]
     return list(dict.fromkeys(os.path.dirname(path) for path in paths))
 
 
