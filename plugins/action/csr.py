@@ -7,10 +7,19 @@
 from __future__ import annotations
 
 from ansible_collections.keyops.lifecycle.plugins.modules.csr import ARGUMENT_SPEC
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import LifecycleAction
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
 
 
 class ActionModule(LifecycleAction):
-    """Request certificates; all of it happens on the host."""
+    """Request certificates; all of it happens on the host, unless a policy forbids it."""
 
     argument_spec = ARGUMENT_SPEC
+
+    def process(self, task: ControllerTask) -> dict:
+        """Request."""
+        if task.policy is None:
+            return super().process(task)
+        # Here, so that a play without a policy loads none of it.
+        from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import enforce
+
+        return enforce.request(task)

@@ -44,6 +44,9 @@ VAULT = {
     }
 }
 
+#: Taken out by the action: hosts never see it.
+POLICY: dict = {"policy": {"type": "dict"}}
+
 STATE_DIR = {"state_dir": {"type": "path"}}
 
 RECOVERY_GROUPS = {

@@ -97,6 +97,7 @@ options:
         type: str
 extends_documentation_fragment:
   - keyops.lifecycle.attributes
+  - keyops.lifecycle.policy
   - keyops.lifecycle.state
   - keyops.lifecycle.step
 seealso:
@@ -159,6 +160,11 @@ results:
       type: str
       returned: always
       sample: key_transport
+    algorithm:
+      description: The key's algorithm.
+      type: str
+      returned: always
+      sample: rsa-3072
     subject:
       description: The subject (RFC 4514).
       type: str
@@ -200,6 +206,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import ru
 
 ARGUMENT_SPEC = {
     **_options.STATE_DIR,
+    **_options.POLICY,
     "keys": {
         "type": "list",
         "elements": "dict",

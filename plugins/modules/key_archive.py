@@ -80,6 +80,7 @@ extends_documentation_fragment:
   - keyops.lifecycle.attributes
   - keyops.lifecycle.attributes.vault_group
   - keyops.lifecycle.recovery_groups
+  - keyops.lifecycle.policy
   - keyops.lifecycle.state
   - keyops.lifecycle.step
   - keyops.lifecycle.vault
@@ -192,6 +193,7 @@ ARGUMENT_SPEC = {
     **_options.VAULT,
     **_options.RECOVERY_GROUPS,
     **_options.STATE_DIR,
+    **_options.POLICY,
     "keys": {
         "type": "list",
         "elements": "dict",

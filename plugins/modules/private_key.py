@@ -102,6 +102,7 @@ options:
 extends_documentation_fragment:
   - keyops.lifecycle.attributes
   - keyops.lifecycle.attributes.vault_group
+  - keyops.lifecycle.policy
   - keyops.lifecycle.state
   - keyops.lifecycle.step
   - keyops.lifecycle.vault
@@ -135,6 +136,20 @@ EXAMPLES = r"""
     vault:
       backend: sqlite
       path: /srv/keyops/vault.db
+
+- name: Make the key of a mail user, as a policy wants it
+  keyops.lifecycle.private_key:
+    keys:
+      - key: /etc/keyops/mail.key
+        usage: key_transport
+        algorithm: rsa-3072
+    policy:
+      extends: cabf-smime
+      name: example.com
+      usages:
+        key_transport:
+          algorithms: [rsa-3072+]
+          archive: required
 
 - name: Remove an archived key
   keyops.lifecycle.private_key:
@@ -235,6 +250,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import ru
 ARGUMENT_SPEC = {
     **_options.VAULT,
     **_options.STATE_DIR,
+    **_options.POLICY,
     "keys": {
         "type": "list",
         "elements": "dict",

@@ -75,7 +75,9 @@ class ControllerTask:
         actor: who runs this, for the event log.
         log_signing_key: cryptography private key object that signs events, or None; of the first vault that names one.
         call: ``call(step, relay=None)`` runs the module on the host once and returns a HostReply; raises HostFailed.
+            With ``predicting=True`` it runs in check mode.
         vaults: every opened vault by the name of its option.
+        policy: the option ``policy`` as it was given, or None; hosts never see it.
     """
 
     params: dict = field(repr=False)
@@ -86,6 +88,7 @@ class ControllerTask:
     call: Callable[..., HostReply] = field(repr=False)
     log_signing_key: Any = field(default=None, repr=False)
     vaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    policy: Any = field(default=None, repr=False)
 
 
 class LifecycleAction(ActionBase):
@@ -144,12 +147,26 @@ class LifecycleAction(ActionBase):
     def _controller_task(self, params: dict, vaults: dict, signing_key: Any, task_vars: dict) -> ControllerTask:
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "localhost")
 
-        def call(step: str | None, relay: object = None, **changed: object) -> HostReply:
-            return self._call_host({**params, **changed}, step, relay, task_vars)
+        def call(step: str | None, relay: object = None, predicting: bool = False, **changed: object) -> HostReply:
+            with self._check_mode(predicting):
+                return self._call_host({**params, **changed}, step, relay, task_vars)
 
+        policy = params.pop("policy", None)
         actor = f"{getpass.getuser()}@{socket.gethostname()}"
         check_mode = bool(self._task.check_mode)
-        return ControllerTask(params, vaults.get("vault"), check_mode, str(host), actor, call, signing_key, vaults)
+        return ControllerTask(
+            params, vaults.get("vault"), check_mode, str(host), actor, call, signing_key, vaults, policy
+        )
+
+    @contextlib.contextmanager
+    def _check_mode(self, predicting: bool) -> Iterator[None]:
+        """The module runs in check mode if the task does, or if the controller asks what would be."""
+        before = self._task.check_mode
+        self._task.check_mode = before or predicting
+        try:
+            yield
+        finally:
+            self._task.check_mode = before
 
     def _call_host(self, params: dict, step: str | None, relay: object, task_vars: dict) -> HostReply:
         arguments: dict = _given({name: value for name, value in params.items() if name in self.argument_spec})

@@ -94,14 +94,15 @@ class Machine:
         if validated.error_messages:
             raise OptionError("; ".join(validated.error_messages))
         params = validated.validated_parameters
+        policy = params.pop("policy", None)
 
-        def call(step: str | None, relay: object = None, **changed: object) -> HostReply:
+        def call(step: str | None, relay: object = None, predicting: bool = False, **changed: object) -> HostReply:
             self.calls.append(step)
             carried = json.loads(json.dumps(relay))
             if self.on_relay:
                 carried = self.on_relay(step, carried)
             try:
-                outcome = flow(HostTask({**params, **changed}, check_mode, step, carried))
+                outcome = flow(HostTask({**params, **changed}, check_mode or predicting, step, carried))
             except KeyopsError as error:
                 failed = HostFailed({"failed": True, "msg": str(error), "error_class": type(error).__name__})
                 raise failed from error
@@ -115,7 +116,8 @@ class Machine:
         signing_key = read_private_key(self.log_signing_key, None, "log") if self.log_signing_key else None
         vault = open_vault(params["vault"], check_mode, make=module in ("private_key", "key_archive"))
         try:
-            task = ControllerTask(params, vault, check_mode, self.name, "tester@controller", call, signing_key)
+            actor = "tester@controller"
+            task = ControllerTask(params, vault, check_mode, self.name, actor, call, signing_key, policy=policy)
             return process(task) if process else recovering.approve(task, transport)
         except HostFailed as error:
             cause = error.__cause__

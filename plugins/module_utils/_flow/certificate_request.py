@@ -227,6 +227,7 @@ def _row(one: _Planned, changed: bool, written: bytes | None) -> dict:
     facts = one.content.facts() if one.content else {}
     return {
         **{"key": one.item["key"], "path": one.path, "usage": one.usage or one.item["usage"], "changed": changed},
+        "algorithm": one.key.facts.algorithm if one.key else None,
         **{name: facts.get(name) for name in ("key_id", "subject", "subject_alt_name", "key_usage")},
         **{name: facts.get(name) for name in ("extended_key_usage", "certificate_authority")},
         "request": request.decode("ascii", "replace") if request else None,

@@ -66,7 +66,7 @@ def file(
     rules = policy.rule_for(usage)
     found = []
     most = rules.get("maximum_mode")
-    if most and mode is not None and mode & 0o7777 & ~int(str(most.value), 8):
+    if most and mode is not None and mode & 0o7777 & ~int(most.value, 8):
         found.append(_broken(most, usage, f"the file's mode is {mode & 0o7777:04o}", f"chmod it to {most.value}"))
     given_group = group if mode is not None and mode & 0o070 else None
     for name, value in (("owners", owner), ("groups", given_group)):
@@ -120,7 +120,7 @@ def recovery_groups(policy: Policy, usage: str | None, groups: Iterable[tuple[st
     ):
         rule = rules.get(rule_name)
         for one in given if rule else ():
-            if int(one[index]) < int(str(rule.value)):  # type: ignore[union-attr]  # no rule, no round
+            if rule and int(one[index]) < rule.value:
                 text = f"the {what} of the recovery group {one[0]} is {one[index]}"
                 found.append(_broken(rule, usage, text, remedy, "at least"))
     return tuple(found)
@@ -138,8 +138,8 @@ def cryptoperiod(policy: Policy, usage: str | None, made: datetime | None, now: 
         ("recipient_usage_period", "be used on this host", "archive it where that is allowed, and remove it from here"),
     ):
         rule = policy.rule_for(usage).get(name)
-        if rule and made is not None and now >= period_end(made, str(rule.value)):
-            over = period_end(made, str(rule.value)).date().isoformat()
+        if rule and made is not None and now >= period_end(made, rule.value):
+            over = period_end(made, rule.value).date().isoformat()
             text = f"the key was made on {made.date().isoformat()} and may not {what} since {over}"
             found.append(_broken(rule, usage, text, remedy, "for"))
     return tuple(found)
@@ -173,7 +173,7 @@ def _validity(
     if rule is None or not_before is None or not_after is None:
         return []
     # Both ends belong to the validity period (RFC 5280 section 4.1.2.5).
-    if not_after + timedelta(seconds=1) <= period_end(not_before, str(rule.value)):
+    if not_after <= period_end(not_before, rule.value) - timedelta(seconds=1):
         return []
     days = (not_after - not_before).total_seconds() / 86400
     text = f"the certificate is valid for {days:.0f} days"

@@ -15,10 +15,12 @@ How to use it, in three lines::
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 #: From harmless to bad.
 SEVERITIES = ("info", "low", "medium", "high", "critical")
@@ -41,7 +43,7 @@ class Rule:
     """
 
     name: str
-    value: object
+    value: Any
     source: str
     severity: str
     enforced: bool
@@ -99,9 +101,11 @@ class Violation:
 def period_end(start: datetime, period: str) -> datetime:
     """The moment when a period (``90d``, ``2y``) that begins at ``start`` is over. Years are those of the calendar."""
     number, unit = _PERIOD.fullmatch(period).groups()  # type: ignore[union-attr]  # the schema has seen it
-    if unit == "d":
-        return start + timedelta(days=int(number))
     try:
-        return start.replace(year=start.year + int(number))
-    except ValueError:  # 29 February
-        return start.replace(year=start.year + int(number), month=3, day=1)
+        if unit == "d":
+            return start + timedelta(days=int(number))
+        year = start.year + int(number)
+        leap_day = (start.month, start.day) == (2, 29) and not calendar.isleap(year)
+        return start.replace(year=year, month=3, day=1) if leap_day else start.replace(year=year)
+    except (ValueError, OverflowError):  # the year 10000
+        return datetime.max.replace(tzinfo=start.tzinfo)

@@ -5,9 +5,9 @@
 """The controller's half of archiving (docs/formats.md; the host's half is module_utils/_flow/archive.py).
 
 1. The host says what it has: facts, evidence and what it would refuse. A key of one of the agents is an error.
-2. Eligibility against the vault: signing register and freezes. What is archived already: the record's digest is in this
-   host's receipt, and groups, owner and certificates are the same. And whether the log still has the heads that the
-   host's receipts name: a vault that has lost the end of its log, or another vault, is told.
+2. Eligibility against the vault: signing register and freezes; then the policy. What is archived already: the record's
+   digest is in this host's receipt, and groups, owner and certificates are the same. And whether the log still has the
+   heads that the host's receipts name: a vault that has lost the end of its log, or another vault, is told.
 3. The host seals the rest and answers the possession challenges.
 4. Digests and possession are verified; sealed keys and shares are created; then the records. The record is written
    last: no record, not archived, so a killed run leaves only orphans that nothing names.
@@ -75,9 +75,11 @@ def archive(task: ControllerTask) -> dict:
     params = task.params
     groups = parse_groups(params["recovery_groups"], params["minimum_threshold"], times.now())
     with journal.refusals_recorded(task, "archive", []):
+        _check_policy(task, params["keys"], groups)
         reply = task.call("facts")  # 1
         _check_not_an_agents(reply.results, groups)
-    warnings = [*(reply.raw.get("warnings") or []), *_lost_heads(task, reply.relay.get("heads", []))]
+        advice = _check_policy(task, reply.results, groups)
+    warnings = [*(reply.raw.get("warnings") or []), *_lost_heads(task, reply.relay.get("heads", [])), *advice]
     rows = judging.judged(task, reply.results)  # 2
     refused = [row for row in rows if row["refusal"]]
     if refused:
@@ -90,6 +92,16 @@ def archive(task: ControllerTask) -> dict:
         for start in range(0, len(wanted), CHUNK):
             _archive_chunk(task, groups, wanted[start : start + CHUNK], _note(warnings))
     return {**_result(task, rows, candidates, wanted, groups), "warnings": warnings}
+
+
+def _check_policy(task: ControllerTask, items: list[dict], groups: tuple[RecoveryGroup, ...]) -> list[str]:
+    """Warnings of the policy about the recovery groups; raises PolicyRefused. ``items`` say usages, where known."""
+    if task.policy is None:
+        return []
+    # Here, so that a play without a policy loads none of it.
+    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import enforce
+
+    return enforce.check_groups(task, [item["usage"] for item in items if not item.get("refusal")], groups)
 
 
 def _lost_heads(task: ControllerTask, heads: list[list]) -> list[str]:

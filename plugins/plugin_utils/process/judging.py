@@ -21,7 +21,16 @@ def judged(task: ControllerTask, rows: list[dict]) -> list[dict]:
     frozen = freezes.frozen(task.vault, ids)
     refused = [{**row, "refusal": row["refusal"] or _vault_refusal(row["key_id"], registered, frozen)} for row in rows]
     archived = _archived(task, [row["key_id"] for row in refused if row["refusal"] and row["key_id"]])
-    return [_with_alarm(row) if row["refusal"] and row["key_id"] in archived else row for row in refused]
+    told = [_with_alarm(row) if row["refusal"] and row["key_id"] in archived else row for row in refused]
+    return told if task.policy is None else _by_policy(task, told)
+
+
+def _by_policy(task: ControllerTask, rows: list[dict]) -> list[dict]:
+    """What the policy does not want archived is refused too. That is no evidence that a key signs, so no alarm."""
+    # Here, so that a play without a policy loads none of it.
+    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import enforce
+
+    return enforce.refused_rows(task, rows)
 
 
 def _archived(task: ControllerTask, key_ids: list[str]) -> set[str]:

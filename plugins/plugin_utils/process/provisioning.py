@@ -4,8 +4,8 @@
 
 """The controller's half of private_key: the signing register, and the vault's word before a nonsigning key goes.
 
-1. The host does its work in one pass. Nonsigning keys that would be removed or replaced are left as they are and
-   reported.
+1. With a policy, what it forbids is refused before anything changes. The host does its work in one pass. Nonsigning
+   keys that would be removed or replaced are left as they are and reported.
 2. For those, the vault must have the record whose digest the host's receipt names, whole and not frozen; then the host
    is called once more.
 3. Signing keys enter the signing register, on every run: a kill may have come between. The key itself proves that it
@@ -39,6 +39,16 @@ def provision(task: ControllerTask) -> dict:
 
 
 def _on_host(task: ControllerTask) -> HostReply:
+    if task.policy is None:
+        return _carried_out(task)
+    # Here, so that a play without a policy loads none of it.
+    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import enforce
+
+    warnings = enforce.check_private_key(task)
+    return enforce.with_warnings(_carried_out(task), warnings)
+
+
+def _carried_out(task: ControllerTask) -> HostReply:
     reply = task.call(None)  # 1
     unconfirmed = (reply.relay or {}).get("unconfirmed", [])
     return _confirm(task, unconfirmed) if unconfirmed else reply  # 2

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import documents
+import policies
 import sealed
 import statements
 
@@ -19,7 +20,7 @@ FOLDER = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    for name, vectors in {**documents.FORMATS, **sealed.FORMATS, **statements.FORMATS}.items():
+    for name, vectors in {**documents.FORMATS, **sealed.FORMATS, **statements.FORMATS, **policies.FORMATS}.items():
         folder = FOLDER / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -27,7 +28,10 @@ def main() -> None:
         assert len({vector[0] for vector in made}) == len(made), f"{name}: a name is used twice"
         for file_name, description, expected, data, more in made:
             vector = {"format": name, "description": description, "expected": expected, **_texts(more)}
-            vector["data"] = base64.b64encode(data).decode()
+            if isinstance(data, bytes):
+                vector["data"] = base64.b64encode(data).decode()
+            else:
+                vector["document"] = data
             (folder / f"{file_name}.json").write_text(json.dumps(vector, indent=1, ensure_ascii=False) + "\n")
 
 
