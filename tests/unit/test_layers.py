@@ -26,6 +26,7 @@ HOST_LAYERS = [
     ["_receipts"],
     ["_keys"],
     ["_usage", "_sealing"],
+    ["_discovery"],
     ["_recovery"],
     ["_module"],
     ["_flow"],

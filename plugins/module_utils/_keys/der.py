@@ -18,6 +18,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Fo
 INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x02, 0x03, 0x04, 0x05, 0x06
 SEQUENCE, SET = 0x30, 0x31
 
+#: Files of other people come here too. These keep the work for a file in proportion to its size.
+_MOST_CHILDREN = 20_000
+_LONGEST_OID = 64
+
 
 @dataclass(frozen=True)
 class Element:
@@ -33,11 +37,12 @@ class Element:
         Raises:
             FormatError: the content is not a row of DER elements.
         """
-        found, rest = [], self.body
-        while rest:
-            element = _first(rest)
-            found.append(element)
-            rest = rest[len(element.whole) :]
+        found, place = [], 0
+        while place < len(self.body):
+            found.append(_at(self.body, place))
+            place += len(found[-1].whole)
+            if len(found) > _MOST_CHILDREN:
+                raise FormatError("DER: more elements in one than any key or certificate has")
         return found
 
     def expect(self, tag: int) -> Element:
@@ -79,7 +84,7 @@ def read(data: bytes) -> Element:
     Raises:
         FormatError: it is not exactly one DER element.
     """
-    element = _first(data)
+    element = _at(data, 0)
     if len(element.whole) != len(data):
         raise FormatError("DER: bytes follow the end")
     return element
@@ -91,7 +96,7 @@ def read_first(data: bytes) -> Element:
     Raises:
         FormatError: it begins with none.
     """
-    return _first(data)
+    return _at(data, 0)
 
 
 def read_sequence(data: bytes) -> list[Element]:
@@ -143,7 +148,7 @@ def dotted(element: Element) -> str:
         FormatError: it is none.
     """
     body = element.expect(OID).body
-    if not body or body[-1] & 0x80:
+    if not 0 < len(body) <= _LONGEST_OID or body[-1] & 0x80:
         raise FormatError("DER: not an object identifier")
     numbers, number = [], 0
     for byte in body:
@@ -155,14 +160,15 @@ def dotted(element: Element) -> str:
     return ".".join(str(number) for number in (first, numbers[0] - 40 * first, *numbers[1:]))
 
 
-def _first(data: bytes) -> Element:
-    if len(data) < 2 or data[0] & 0x1F == 0x1F:
+def _at(data: bytes, place: int) -> Element:
+    """The element that begins at a place."""
+    if len(data) < place + 2 or data[place] & 0x1F == 0x1F:
         raise FormatError("DER: truncated, or not DER")
-    size, start = data[1], 2
+    size, start = data[place + 1], place + 2
     if size & 0x80:
         count = size & 0x7F
+        length = data[start : start + count]
         start += count
-        length = data[2:start]
         if not 1 <= count <= 4 or len(length) != count or length[0] == 0:
             raise FormatError("DER: a length is not in its shortest form")
         size = int.from_bytes(length, "big")
@@ -170,4 +176,4 @@ def _first(data: bytes) -> Element:
             raise FormatError("DER: a length is not in its shortest form")
     if start + size > len(data):
         raise FormatError("DER: truncated")
-    return Element(data[0], data[start : start + size], data[: start + size])
+    return Element(data[place], data[start : start + size], data[place : start + size])

@@ -61,7 +61,16 @@ def key_id(public_key: bytes) -> str:
 
 
 def key_id_of_certificate(certificate: bytes) -> str:
-    """The key ID of a DER certificate's public key (RFC 5280 section 4.1).
+    """The key ID of a DER certificate's public key.
+
+    Raises:
+        FormatError: it is no certificate.
+    """
+    return key_id(public_key_of_certificate(certificate))
+
+
+def public_key_of_certificate(certificate: bytes) -> bytes:
+    """The DER SubjectPublicKeyInfo as it stands in a DER certificate (RFC 5280 section 4.1).
 
     Raises:
         FormatError: it is no certificate.
@@ -72,7 +81,7 @@ def key_id_of_certificate(certificate: bytes) -> str:
     place = 6 if to_be_signed and to_be_signed[0].tag == 0xA0 else 5
     if len(to_be_signed) <= place:
         raise FormatError("not a certificate")
-    return key_id(to_be_signed[place].whole)
+    return to_be_signed[place].whole
 
 
 def key_id_of_public_key(public_key: Any) -> str:

@@ -33,8 +33,8 @@ ITERATIONS = 600_000
 _SALT_SIZE = 16
 
 #: Work that a file may ask for. Beyond these it is a trap, not a key.
-_MOST_ITERATIONS = 20_000_000
-_MOST_MEMORY = 1024 * 1024 * 1024
+#: PBKDF2's iterations; scrypt's bytes of memory, and its parallelization.
+LIMITS = (20_000_000, 1024 * 1024 * 1024, 64)
 
 _PBES2 = "1.2.840.113549.1.5.13"
 _PBKDF2 = "1.2.840.113549.1.5.12"
@@ -75,8 +75,13 @@ def encrypt(pkcs8: bytes, passphrase: str) -> bytes:
     return der.write(der.SEQUENCE, _algorithm(_PBES2, parameters), der.write(der.OCTET_STRING, encrypted))
 
 
-def decrypt(data: bytes, passphrase: str | None) -> bytes:
+def decrypt(data: bytes, passphrase: str | None, limits: tuple[int, int, int] = LIMITS) -> bytes:
     """What is encrypted in a DER EncryptedPrivateKeyInfo; not proven to be a key.
+
+    Args:
+        data: the whole of it.
+        passphrase: that opens it.
+        limits: of the work that it may ask for, as ``LIMITS``.
 
     Raises:
         WrongPassphrase: it is missing or does not fit.
@@ -93,7 +98,7 @@ def decrypt(data: bytes, passphrase: str | None) -> bytes:
     cipher_kind, start = _identified(cipher)
     if cipher_kind not in _CIPHERS:
         raise UnknownScheme("not AES-CBC")
-    key = _derive(derivation, _CIPHERS[cipher_kind])(passphrase.encode("utf-8"))
+    key = _derive(derivation, _CIPHERS[cipher_kind], limits)(passphrase.encode("utf-8"))
     return _decrypt_cbc(key, start.expect(der.OCTET_STRING).body, encrypted.expect(der.OCTET_STRING).body)
 
 
@@ -109,16 +114,16 @@ def _decrypt_cbc(key: bytes, start: bytes, encrypted: bytes) -> bytes:
         raise WrongPassphrase("the passphrase does not open the key, or the file is damaged") from error
 
 
-def _derive(derivation: der.Element, size: int) -> Callable[[bytes], bytes]:
+def _derive(derivation: der.Element, size: int, limits: tuple[int, int, int]) -> Callable[[bytes], bytes]:
     kind, parameters = _identified(derivation)
     if kind == _PBKDF2:
-        return _pbkdf2(parameters.expect(der.SEQUENCE).children(), size)
+        return _pbkdf2(parameters.expect(der.SEQUENCE).children(), size, limits[0])
     if kind == _SCRYPT:
-        return _scrypt(parameters.expect(der.SEQUENCE).children(), size)
+        return _scrypt(parameters.expect(der.SEQUENCE).children(), size, *limits[1:])
     raise UnknownScheme("neither PBKDF2 nor scrypt")
 
 
-def _pbkdf2(fields: list[der.Element], size: int) -> Callable[[bytes], bytes]:
+def _pbkdf2(fields: list[der.Element], size: int, most_iterations: int) -> Callable[[bytes], bytes]:
     """RFC 8018 appendix A.2: salt, iterations, key length (optional), PRF (default HMAC-SHA-1)."""
     if len(fields) < 2:
         raise FormatError("not PBKDF2 parameters")
@@ -129,19 +134,19 @@ def _pbkdf2(fields: list[der.Element], size: int) -> Callable[[bytes], bytes]:
     prf = der.dotted(rest[0].expect(der.SEQUENCE).children()[0]) if rest else "1.2.840.113549.2.7"
     if prf not in _HASHES:
         raise UnknownScheme("an unknown PRF")
-    if not 1 <= iterations <= _MOST_ITERATIONS:
+    if not 1 <= iterations <= most_iterations:
         raise FormatError("the encrypted key asks for an unreasonable number of iterations")
     return lambda passphrase: hashlib.pbkdf2_hmac(_HASHES[prf], passphrase, salt, iterations, size)
 
 
-def _scrypt(fields: list[der.Element], size: int) -> Callable[[bytes], bytes]:
+def _scrypt(fields: list[der.Element], size: int, most_memory: int, most_parallel: int) -> Callable[[bytes], bytes]:
     """RFC 7914 section 7.1: salt, cost, block size, parallelization, key length (optional)."""
     if not 4 <= len(fields) <= 5 or (len(fields) == 5 and fields[4].integer() != size):
         raise FormatError("not scrypt parameters")
     salt = fields[0].expect(der.OCTET_STRING).body
     cost, block, parallel = (number.integer() for number in fields[1:4])
     memory = 128 * block * (cost + parallel + 2)
-    if cost < 2 or cost & (cost - 1) or not block or not 1 <= parallel <= 64 or memory > _MOST_MEMORY:
+    if cost < 2 or cost & (cost - 1) or not block or not 1 <= parallel <= most_parallel or memory > most_memory:
         raise FormatError("the encrypted key asks for an unreasonable amount of memory or work")
     return lambda passphrase: hashlib.scrypt(
         passphrase, salt=salt, n=cost, r=block, p=parallel, dklen=size, maxmem=memory + 1024 * 1024

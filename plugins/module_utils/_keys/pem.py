@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,60})-----\s*?\n(.*?)-----END \1-----", re.DOTALL)
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,60})-----")
+_LINE_END = re.compile(rb"\s*?\n")
 _HEADER = re.compile(rb"[A-Za-z-]+:[^\n]*\n(?:[ \t][^\n]*\n)*")
 
 
@@ -41,22 +43,55 @@ def looks_like_pem(data: bytes) -> bool:
     return b"-----BEGIN " in data
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One block of any label.
+
+    Attributes:
+        label: of the block.
+        text: the block as it stands in the file.
+        body: what is between its first and its last line.
+        whole: False when it has no last line; then it goes up to the next block or the end.
+    """
+
+    label: str
+    text: bytes = field(repr=False)
+    body: bytes = field(repr=False)
+    whole: bool = True
+
+
+def split(data: bytes) -> Iterator[Piece]:
+    """The blocks in the order of the file; in one pass, whatever the bytes are."""
+    begin = _BEGIN.search(data)
+    while begin:
+        following = _BEGIN.search(data, begin.end())
+        stop = following.start() if following else len(data)
+        mark = b"-----END " + begin.group(1) + b"-----"
+        end = data.find(mark, begin.end(), stop)
+        whole = end >= 0
+        label, end = begin.group(1).decode("ascii"), end if whole else stop
+        text = data[begin.start() : end + len(mark) if whole else end]
+        yield Piece(label, text, data[begin.end() : end], whole)
+        begin = following
+
+
 def private_key_block(data: bytes) -> Block:
     """The one private key in a PEM file.
 
     Raises:
         FormatError: there is none, or several, or it is cut off or damaged.
     """
-    blocks = [(match.group(1).decode("ascii"), match) for match in _BLOCK.finditer(data)]
+    blocks = [piece for piece in split(data) if piece.whole and _LINE_END.match(piece.body)]
     if len(blocks) != data.count(b"-----BEGIN "):
         raise FormatError("a PEM block is cut off")
-    keys = [(label, match) for label, match in blocks if label.endswith("PRIVATE KEY")]
+    keys = [piece for piece in blocks if piece.label.endswith("PRIVATE KEY")]
     if len(keys) != 1:
-        what = "several private keys" if keys else "no private key but " + ", ".join(label for label, dummy in blocks)
+        what = "several private keys" if keys else "no private key but " + ", ".join(one.label for one in blocks[:9])
         raise FormatError(f"the file holds {what}")
-    label, match = keys[0]
-    headers, content = _body(match.group(2))
-    return Block(label, match.group(), b"ENCRYPTED" in headers, content, tuple(o for o, dummy in blocks if o != label))
+    key = keys[0]
+    headers, content = _body(key.body.lstrip())
+    others = tuple(piece.label for piece in blocks if piece.label != key.label)
+    return Block(key.label, key.text, b"ENCRYPTED" in headers, content, others)
 
 
 def write(label: str, content: bytes) -> bytes:

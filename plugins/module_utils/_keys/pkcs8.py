@@ -26,6 +26,7 @@ except ImportError as error:
 #: [0] IMPLICIT SET OF Attribute, and [1] IMPLICIT BIT STRING.
 _ATTRIBUTES, _PUBLIC_KEY = 0xA0, 0x81
 _RSA_LIMIT = 16384
+_DSA_LIMIT, _DSA_ORDER_LIMIT = 8192, 512
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,10 @@ def _dsa(info: PrivateKeyInfo) -> bytes:
         raise FormatError("not a DSA private key")
     numbers = [number.integer() for number in info.parameters.expect(der.SEQUENCE).children()]
     secret = der.read(info.key).integer()
-    if len(numbers) != 3 or not 0 < secret < numbers[1] < numbers[0] or numbers[0].bit_length() > _RSA_LIMIT:
+    if len(numbers) != 3 or not 0 < secret < numbers[1] < numbers[0] or not numbers[0] & 1:
+        raise FormatError("not a DSA private key")
+    # FIPS 186-4 has 3072 and 256 bits. What is far larger would take seconds.
+    if numbers[0].bit_length() > _DSA_LIMIT or numbers[1].bit_length() > _DSA_ORDER_LIMIT:
         raise FormatError("not a DSA private key")
     public = pow(numbers[2], secret, numbers[0])
     return identity.subject_public_key_info(der.oid(info.kind) + info.parameters.whole, der.write_integer(public))

@@ -36,21 +36,25 @@ _BEGIN = re.compile(rb"^-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE|(?:NEW )?CERT
 _KEY_USAGE, _EXTENDED_KEY_USAGE = "2.5.29.15", "2.5.29.37"
 #: extensionRequest (PKCS#9, RFC 2985 section 5.4.2) and Microsoft's older one (szOID_CERT_EXTENSIONS, [MS-WCCE]).
 _EXTENSION_REQUESTS = ("1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14")
+#: Bytes of a key usage; the standard has nine bits.
+_LONGEST_USAGE = 9
 _BOOLEAN, _ATTRIBUTES, _VERSION, _EXTENSIONS = 0x01, 0xA0, 0xA0, 0xA3
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """What a certificate or request is made of, as far as it is read here.
 
     Attributes:
         kind: CERTIFICATE or REQUEST.
+        fields: of the part that is signed, from the serial number (or the request's version) on.
         public_key: DER SubjectPublicKeyInfo as it stands there.
         extensions: content of every extension by its dotted OID; None when they cannot be read.
         der: of the whole, without what may follow it.
     """
 
     kind: str
+    fields: list[der.Element]
     public_key: bytes
     extensions: dict[str, bytes] | None
     der: bytes
@@ -109,19 +113,22 @@ def _blocks(data: bytes) -> list[bytes]:
         return [data]
     blocks = []
     for begin in _BEGIN.finditer(data):
-        body = data[begin.end() :].partition(b"-----END " + begin.group(1) + b"-----")
+        following = data.find(b"-----BEGIN ", begin.end())
+        stop = len(data) if following < 0 else following
+        end = data.find(b"-----END " + begin.group(1) + b"-----", begin.end(), stop)
         try:
-            blocks.append(base64.b64decode(b"".join(body[0].split()), validate=True) if body[1] else b"")
+            body = b"".join(data[begin.end() : max(end, begin.end())].split())
+            blocks.append(base64.b64decode(body, validate=True))
         except (ValueError, binascii.Error):
             blocks.append(b"")
     return blocks
 
 
 def _facts(data: bytes, source: str, tolerant: bool) -> CertificateFacts:
-    parts = _parts(data, tolerant)
-    facts = CertificateFacts(source, parts.kind, identity.key_id(parts.public_key), None, None, parts.der)
+    known = parts(data, tolerant)
+    facts = CertificateFacts(source, known.kind, identity.key_id(known.public_key), None, None, known.der)
     try:
-        return replace(facts, **_usages(parts.extensions or {}))
+        return replace(facts, **_usages(known.extensions or {}))
     except FormatError:
         if not tolerant:
             raise
@@ -138,15 +145,23 @@ def _usages(extensions: dict[str, bytes]) -> dict:
 
 
 def _set_bits(body: bytes) -> tuple[str, ...]:
-    if not body or body[0] > 7 or (body[0] and len(body) == 1):
+    if not 0 < len(body) <= _LONGEST_USAGE or body[0] > 7 or (body[0] and len(body) == 1):
         raise FormatError("its key usage is not a bit string")
     bits = [bit for bit in range(8 * (len(body) - 1) - body[0]) if body[1 + bit // 8] & (0x80 >> bit % 8)]
     # A bit that no standard names could mean anything: it is kept by its number, and no allow-list has it.
     return tuple(KEY_USAGE_BITS[bit] if bit < len(KEY_USAGE_BITS) else f"bit{bit}" for bit in bits)
 
 
-def _parts(data: bytes, tolerant: bool) -> _Parts:
-    """Certificate and CertificationRequest are both SEQUENCE {to be signed, algorithm, signature}."""
+def parts(data: bytes, tolerant: bool) -> Parts:
+    """What a DER certificate or request is made of: both are SEQUENCE {to be signed, algorithm, signature}.
+
+    Args:
+        data: the DER; OpenSSL's settings of a trusted certificate may follow it.
+        tolerant: extensions that cannot be read are None, and no error.
+
+    Raises:
+        FormatError: it is neither.
+    """
     # Read as a row of elements: OpenSSL's TRUSTED CERTIFICATE is a certificate and a second element, its settings.
     row = der.read(der.write(der.SEQUENCE, data)).children()
     if not row:
@@ -157,33 +172,33 @@ def _parts(data: bytes, tolerant: bool) -> _Parts:
         raise FormatError("it is neither a certificate nor a certificate request")
     fields = signed.children()
     read = _request_fields if len(fields) < 5 else _certificate_fields
-    kind, public_key, lists = read(fields)
+    kind, fields, public_key, lists = read(fields)
     try:
         extensions = _extensions(lists())
     except FormatError:
         if not tolerant:
             raise
         extensions = None
-    return _Parts(kind, public_key.whole, extensions, whole.whole)
+    return Parts(kind, fields, public_key.whole, extensions, whole.whole)
 
 
-def _certificate_fields(fields: list[der.Element]) -> tuple[str, der.Element, Callable]:
+def _certificate_fields(fields: list[der.Element]) -> tuple[str, list[der.Element], der.Element, Callable]:
     """TBSCertificate (RFC 5280 section 4.1): the version is absent in X.509 v1; identifiers and extensions may be."""
     if fields[0].tag == _VERSION:
         fields = fields[1:]
     if [element.tag for element in fields[:6]] != [der.INTEGER, *([der.SEQUENCE] * 5)]:
         raise FormatError("it is neither a certificate nor a certificate request")
     tagged = [element for element in fields[6:] if element.tag == _EXTENSIONS]
-    return CERTIFICATE, fields[5], lambda: [der.read(element.body) for element in tagged]
+    return CERTIFICATE, fields, fields[5], lambda: [der.read(element.body) for element in tagged]
 
 
-def _request_fields(fields: list[der.Element]) -> tuple[str, der.Element, Callable]:
+def _request_fields(fields: list[der.Element]) -> tuple[str, list[der.Element], der.Element, Callable]:
     """CertificationRequestInfo (RFC 2986 section 4.1)."""
     tags = [der.INTEGER, der.SEQUENCE, der.SEQUENCE, _ATTRIBUTES]
     # Some makers leave out empty attributes, against the RFC; OpenSSL reads that too.
     if [element.tag for element in fields] not in (tags, tags[:3]):
         raise FormatError("it is neither a certificate nor a certificate request")
-    return REQUEST, fields[2], lambda: _requested_extensions(fields[3:])
+    return REQUEST, fields, fields[2], lambda: _requested_extensions(fields[3:])
 
 
 def _requested_extensions(attributes: list[der.Element]) -> list[der.Element]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Finds certificates, requests and private keys in folders.
+"""Finds certificates and requests in the folders of keys. (All that lies on a host is found by _discovery/.)
 
 Bounded in files and in bytes per file; decided by the first bytes wherever that is possible. Symbolic links inside a
 folder are not followed: not out of it, and not in a circle. Whatever a bound or a link kept from being looked at is
@@ -29,7 +29,6 @@ _LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..|\x83...|\x84....)"
 _DER_CERTIFICATE = re.compile(rb"\x30" + _LENGTH + rb"\x30" + _LENGTH + rb"(?:\xa0\x03\x02\x01|\x02\x01\x00\x30)", re.S)
 _MAX_PROBLEMS = 100
 
-_PEM_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.M)
 #: PrivateKeyInfo, RSAPrivateKey, ECPrivateKey and DSA: a SEQUENCE that begins with the INTEGER 0 or 1.
 _DER_KEY = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)\x02\x01[\x00\x01]", re.S)
 #: EncryptedPrivateKeyInfo: a SEQUENCE that begins with the AlgorithmIdentifier of PKCS#5 or PKCS#12.
@@ -44,34 +43,30 @@ class Findings:
 
     Attributes:
         certificates: certificates and requests, for whatever key.
-        private_keys: paths of files that look like private keys, as the system knows them; not opened as such.
         not_looked_at: one sentence per file, folder or bound that stood in the way.
         obstacles: of these, pairs of an own folder (its real path) and the sentence, where it may be a certificate.
+        read_folders: real paths of folders that were looked at as hard as own ones and had no obstacle.
     """
 
     certificates: tuple[CertificateFacts, ...] = ()
-    private_keys: tuple[str, ...] = ()
     not_looked_at: tuple[str, ...] = ()
     obstacles: tuple[tuple[str, str], ...] = ()
+    read_folders: frozenset[str] = frozenset()
 
 
-def search(
-    folders: Iterable[str], recursive: bool = False, max_files: int = MAX_FILES, own: Iterable[str] = ()
-) -> Findings:
+def search(folders: Iterable[str], own: Iterable[str] = (), max_files: int = MAX_FILES) -> Findings:
     """Look into every regular file of the folders, each folder and file once.
 
     Args:
-        folders: absolute paths; a missing one has nothing in it.
-        recursive: also the folders below them, on the same file system.
-        max_files: over all folders; what is beyond is reported.
+        folders: absolute paths; a missing one has nothing in it. Folders below them are not looked at.
         own: folders in which the keys in question lie; they come first.
+        max_files: over all folders; what is beyond is reported.
     """
     found: list[CertificateFacts] = []
-    private_keys: list[str] = []
     problems: list[str] = []
     obstacles: list[tuple[str, str]] = []
     own = frozenset(os.path.realpath(folder) for folder in own)
-    for path in _files([*sorted(own), *folders], own, recursive, max_files, problems, obstacles):
+    for path in _files([*sorted(own), *folders], own, max_files, problems, obstacles):
         is_own = os.path.dirname(path) in own
         told: list[str] = []
         data = reading.read_one(path, reading.MAX_SIZE, told, _is_candidate, cut=is_own)
@@ -79,17 +74,13 @@ def search(
         if data is None:
             _tell(told, path, is_own, problems, obstacles)
             continue
-        if _is_private_key(data):
-            private_keys.append(path)
         if certificates.looks_like(data) and not _is_der_key(data):
             facts, broken = certificates.parse_found(data, reading.shown(path))
             found += facts
             # DER that is no certificate at all is any other file, and nothing to tell about.
             told += broken if data[:1] != b"\x30" or (is_own and begins) else ()
         _tell(told, path, is_own and begins, problems, obstacles)
-    return Findings(
-        tuple(found), tuple(private_keys), _bounded(list(dict.fromkeys(problems))), tuple(dict.fromkeys(obstacles))
-    )
+    return Findings(tuple(found), _bounded(list(dict.fromkeys(problems))), tuple(dict.fromkeys(obstacles)))
 
 
 def _tell(told: list[str], path: str, is_obstacle: bool, problems: list[str], obstacles: list[tuple[str, str]]) -> None:
@@ -124,14 +115,9 @@ def _is_der_key(data: bytes) -> bool:
     return _DER_KEY.match(data) is not None or _DER_ENCRYPTED_KEY.match(data) is not None
 
 
-def _is_private_key(data: bytes) -> bool:
-    return _is_der_key(data) if data[:1] == b"\x30" else _PEM_KEY.search(data) is not None
-
-
 def _files(
     folders: Iterable[str],
     own: frozenset[str],
-    recursive: bool,
     max_files: int,
     problems: list[str],
     obstacles: list[tuple[str, str]],
@@ -142,8 +128,7 @@ def _files(
     while waiting:
         folder = waiting.pop(0)
         told: list[str] = []
-        entries, below = _entries(folder, folder in own, seen, problems, told)
-        waiting += below if recursive else []
+        entries = _entries(folder, folder in own, seen, problems, told)
         beyond = count + len(entries) > max_files
         if beyond:
             told.append(
@@ -160,10 +145,8 @@ def _files(
             return
 
 
-def _entries(
-    folder: str, is_own: bool, seen: set[tuple[int, int]], problems: list[str], told: list[str]
-) -> tuple[list[str], list[str]]:
-    """Files to look at, and folders on the same file system, in a folder; nothing the second time.
+def _entries(folder: str, is_own: bool, seen: set[tuple[int, int]], problems: list[str], told: list[str]) -> list[str]:
+    """Files to look at in a folder; nothing the second time.
 
     Args:
         is_own: links to files and large files are among them.
@@ -171,12 +154,11 @@ def _entries(
         told: gets what could not be read.
     """
     files: list[str] = []
-    below: list[str] = []
     links = large = 0
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
-            return [], []
+            return []
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -190,17 +172,15 @@ def _entries(
                     is_large = not is_own and entry.stat(follow_symlinks=False).st_size > reading.MAX_SIZE
                     large += is_large
                     files += [] if is_large else [entry.path]
-                elif entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == status.st_dev:
-                    below.append(entry.path)
     except (FileNotFoundError, NotADirectoryError):
-        return [], []
+        return []
     except OSError as error:
         told.append(f"{reading.shown(folder)}: not looked at, {error.strerror}")
     if links:
         problems.append(f"{reading.shown(folder)}: {links} symbolic links to other folders were not followed")
     if large:
         problems.append(f"{reading.shown(folder)}: {large} files over 1 MiB were not looked at")
-    return files, below
+    return files
 
 
 def _may_be_file(entry: os.DirEntry) -> bool:

@@ -105,6 +105,17 @@ def collect(where: SshPlaces, folders: Iterable[str] = ()) -> SshKeys:
     return SshKeys(places, tuple(dict.fromkeys(problems)))
 
 
+def authorized_files(where: SshPlaces, problems: list[str]) -> list[str]:
+    """Where this host's SSH server looks for the keys of its accounts; files that need not be there.
+
+    Args:
+        where: this host's places.
+        problems: gets one sentence per folder or file that cannot be read.
+    """
+    named = [path for path in _server_files(where.folder, problems) if not path.endswith(".pub")]
+    return list(dict.fromkeys([*named, *_account_files(where, problems)]))
+
+
 def key_ids(data: bytes) -> list[str]:
     """The key IDs of all public keys in the bytes of an authorized_keys or ``.pub`` file, each once.
 

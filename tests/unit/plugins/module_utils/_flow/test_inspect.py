@@ -19,6 +19,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Rec
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import ssh
 
+SEARCH = {"recursive": True, "exclude": [], "one_file_system": True, "max_files": 1000, "max_seconds": 60}
+SEARCH |= {"max_results": 1000, "passphrases": []}
 KU_RSA = "keyUsage = critical, keyEncipherment, dataEncipherment"
 
 
@@ -31,7 +33,7 @@ def look(workshop, monkeypatch: pytest.MonkeyPatch):
     def run(*keys: object, search: dict | None = None, authorized_keys: tuple = ()):
         items = [key if isinstance(key, dict) else {"key": str(key)} for key in keys]
         keys = [{"passphrase": None, "usage": None, "certificates": [], **item} for item in items]
-        options = search and {"recursive": True, "max_files": 1000, **search}
+        options = search and {**SEARCH, **search}
         params = {"keys": keys, "search": options, "state_dir": str(workshop.state), "authorized_keys": authorized_keys}
         result = inspect.run(HostTask(params))
         json.dumps([result.results, result.extra]).encode()
@@ -187,10 +189,12 @@ def test_discovery_is_bounded(workshop, look) -> None:
         large.write("text\n" * 1000)
         large.truncate(2 << 20)
     result = look(search={"paths": [str(workshop.keys)], "max_files": 4})
-    told = " ".join(result.extra["not_looked_at"])
-    assert result.results == [] and "more than 4 files" in told and "symbolic links" in told
+    assert result.results == [] and not result.extra["searched"]["complete"]
+    assert "search.max_files" in " ".join(result.extra["not_looked_at"])
     result = look(search={"paths": [str(workshop.keys), str(workshop.keys)]})
-    assert any("1 files over 1 MiB" in text for text in result.extra["not_looked_at"])
+    told = " ".join(result.extra["not_looked_at"])
+    assert "1 files over 1 MiB" in told and "2 symbolic links" in told and result.extra["searched"]["complete"]
+    assert result.extra["searched"]["files"] == 6
 
 
 def test_a_name_of_any_bytes(workshop, look) -> None:

@@ -1,0 +1,363 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the bytes of one file hold: private keys, certificates, certificate requests.
+
+Invariants:
+
+- The first bytes decide whether a file is looked into at all (``is_candidate``); its name never does.
+- Nothing that is returned holds a private key in clear. ``FoundKey.sealed`` is an encrypted one, kept only where a
+  passphrase may be tried on it later. No content gets into a message.
+- Whatever the bytes are, the answer is a ``Contents``: what looks like a key and cannot be read is a key with an error.
+  The work is in proportion to the bytes, and nothing is derived from a passphrase here.
+- A block of PEM whose body is no base64 is text about keys (source code is full of it), not a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import pkcs7
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    KeyopsError,
+    KeyUnreadable,
+    WrongPassphrase,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import (
+    der,
+    identity,
+    keystore,
+    pem,
+    pkcs12,
+    putty,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
+
+#: Bytes that tell text, DER and anything else apart.
+HEAD_SIZE = 512
+#: Bytes; that of RSA-16384 has 2,100.
+LARGEST_PUBLIC_KEY = 16 * 1024
+_SSH1 = b"SSH PRIVATE KEY FILE FORMAT 1.1\n\0"
+_BEGIN = b"-----BEGIN "
+#: "-----BEGIN" in base64: PEM inside YAML or JSON, as Kubernetes keeps it.
+_BEGIN_ENCODED = b"LS0tLS1CRUdJTi"
+_ENCODED = re.compile(rb"LS0tLS1CRUdJTi[A-Za-z0-9+/]{64,}={0,2}")
+
+_LENGTH = rb"(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)"
+_INTEGER_FIRST = re.compile(rb"\x30" + _LENGTH + rb"\x02\x01([\x00-\x03])([\x02\x04\x30])", re.S)
+#: PrivateKeyInfo up to the algorithm's identifier: nothing else begins so.
+_PKCS8 = re.compile(rb"\x30" + _LENGTH + rb"\x02\x01[\x00\x01]\x30" + _LENGTH + rb"\x06[\x03-\x0b]", re.S)
+#: EncryptedPrivateKeyInfo: the AlgorithmIdentifier of PKCS#5 or PKCS#12 comes first.
+_ENCRYPTED = re.compile(rb"\x30" + _LENGTH + rb"\x30" + _LENGTH + rb"\x06.\x2a\x86\x48\x86\xf7\x0d\x01[\x05\x0c]", re.S)
+_SIGNED_DATA = re.compile(rb"\x30" + _LENGTH + rb"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02", re.S)
+#: A certificate with its version, or a request: SEQUENCE in SEQUENCE, then [0] {INTEGER}, or INTEGER 0 and the subject.
+_CERTIFICATE = re.compile(
+    rb"\x30" + _LENGTH + rb"\x30" + _LENGTH + rb"(?:\xa0\x03\x02\x01|\x02[\x01-\x15].{1,21}\x30)", re.S
+)
+_SEQUENCES = re.compile(rb"\x30" + _LENGTH + rb"\x30", re.S)
+
+_TIMES = ([0x17], [0x18])
+
+_CERTIFICATE_LABELS = frozenset(
+    ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+)
+_PKCS7_LABELS = frozenset(("PKCS7", "CMS", "PKCS #7 SIGNED DATA"))
+#: What follows the first line of a true block: headers perhaps, then base64.
+_REAL_BODY = re.compile(rb"[ \t\r]*\n(?:[ \t]*[A-Za-z][A-Za-z-]{0,40}:[^\n]{0,200}\n){0,8}\s{0,200}[A-Za-z0-9+/]{16}")
+
+_NOT_OPENED = {
+    "openpgp": "an OpenPGP private key; it is not opened",
+    "ssh1": "a private key of SSH protocol 1; it is not opened",
+    "pkcs12": "a PKCS#12 file that does not open",
+    "keystore": "a Java keystore that could not be read to its end; it was not opened",
+}
+
+
+@dataclass(frozen=True)
+class FoundKey:
+    """One private key in a file, or a file of keys that does not open.
+
+    Attributes:
+        container: see ``KeyFacts.container``, and ``pkcs12``, ``putty``, ``jks``, ``jceks``, ``openpgp``, ``ssh1``.
+        encrypted: None when that cannot be told.
+        facts: None when it cannot be read.
+        error: why it cannot, or None.
+        sealed: what a passphrase may open (see opening.py), or empty.
+    """
+
+    container: str | None
+    encrypted: bool | None
+    facts: KeyFacts | None = None
+    error: KeyopsError | None = None
+    sealed: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in a file.
+
+    Attributes:
+        keys: in the order of the file.
+        certificates: DER of what is said to be a certificate or certificate request; not read yet.
+        broken: one sentence for what looks like certificates and cannot be read.
+    """
+
+    keys: tuple[FoundKey, ...] = ()
+    certificates: tuple[bytes, ...] = ()
+    broken: tuple[str, ...] = ()
+
+
+def is_candidate(head: bytes) -> bool:
+    """Whether a file with these first bytes (at least HEAD_SIZE of them, or all) may hold anything of this kind."""
+    if head[:1] == b"\x30" and begins_like_der(head):
+        return True
+    if head[:4] in keystore.CONTAINERS or head.startswith(_SSH1):
+        return True
+    return b"\0" not in head[:HEAD_SIZE]
+
+
+def begins_like_der(head: bytes) -> bool:
+    """Whether DER or BER of a key, a certificate, a request or a bundle of them begins so."""
+    return any(kind.match(head) for kind in (_SEQUENCES, _INTEGER_FIRST, _SIGNED_DATA))
+
+
+def is_worth_reading(data: bytes) -> bool:
+    """Whether a whole candidate holds anything that ``read`` would look at: one cheap look."""
+    return (
+        _BEGIN in data
+        or _BEGIN_ENCODED in data
+        or data[:1] == b"\x30"
+        or data[:4] in keystore.CONTAINERS
+        or data.startswith((putty.MAGIC, _SSH1))
+    )
+
+
+def read(data: bytes) -> Contents:
+    """What is in a file with this content."""
+    if data[:4] in keystore.CONTAINERS:
+        return _keystore(data)
+    if data.startswith(putty.MAGIC):
+        return Contents((_putty(data),))
+    if data.startswith(_SSH1):
+        return Contents((_not_opened("ssh1"),))
+    found = [_der(data)] if data[:1] == b"\x30" else []
+    if _BEGIN in data:
+        found += [_pem(piece) for piece in pem.split(data)]
+    if _BEGIN_ENCODED in data:
+        found += [_pem(piece) for match in _ENCODED.finditer(data) for piece in pem.split(_decoded(match.group()))]
+    return _joined(found)
+
+
+def read_key(data: bytes, container: str | None = None) -> FoundKey:
+    """The one private key that the bytes are (PEM with one block, or DER), without its passphrase."""
+    try:
+        facts = key_file.facts_of(data)
+    except WrongPassphrase as error:
+        return FoundKey(container or _container(data), True, None, error, data)
+    except KeyUnreadable as error:
+        return FoundKey(container, None, None, error)
+    container = container or facts.container
+    if len(facts.public_key) > LARGEST_PUBLIC_KEY:
+        return FoundKey(container, None, None, KeyUnreadable("its public key is larger than that of any key"))
+    return FoundKey(container, _is_encrypted(data), replace(facts, container=container))
+
+
+def _joined(found: Iterable[Contents]) -> Contents:
+    parts = list(found)
+    return Contents(
+        tuple(key for part in parts for key in part.keys),
+        tuple(one for part in parts for one in part.certificates),
+        tuple(text for part in parts for text in part.broken),
+    )
+
+
+def _is_encrypted(data: bytes) -> bool | None:
+    try:
+        return key_file.is_encrypted(data)
+    except KeyUnreadable:
+        return None
+
+
+def _container(data: bytes) -> str:
+    return "traditional" if b"Proc-Type:" in data else "encrypted-pkcs8"
+
+
+def _not_opened(
+    kind: str, container: str | None = None, encrypted: bool | None = None, sealed: bytes = b""
+) -> FoundKey:
+    return FoundKey(container or kind, encrypted, None, KeyUnreadable(_NOT_OPENED[kind]), sealed)
+
+
+# --- PEM ----------------------------------------------------------------------------------------------------------
+
+
+def _pem(piece: pem.Piece) -> Contents:
+    label, body = piece.label, _unescaped(piece.body)
+    if label == "PGP PRIVATE KEY BLOCK":
+        return Contents((_not_opened("openpgp"),) if piece.whole else ())
+    if not label.endswith("PRIVATE KEY") and label not in _CERTIFICATE_LABELS and label not in _PKCS7_LABELS:
+        return Contents()
+    if not _REAL_BODY.match(body):
+        return Contents()
+    if label.endswith("PRIVATE KEY"):
+        return Contents((_pem_key(piece, body),))
+    content = _base64(body) if piece.whole else None
+    if content is None:
+        return Contents(broken=(f"a damaged PEM block, {label}",))
+    return _bundle(content) if label in _PKCS7_LABELS else Contents((), (content,))
+
+
+def _pem_key(piece: pem.Piece, body: bytes) -> FoundKey:
+    if not piece.whole:
+        return FoundKey(None, None, None, KeyUnreadable("not a readable private key: a PEM block is cut off"))
+    mark = piece.label.encode("ascii") + b"-----\n"
+    return read_key(b"-----BEGIN " + mark + body.lstrip() + b"\n-----END " + mark)
+
+
+def _unescaped(body: bytes) -> bytes:
+    """The lines of a block that stands in a string of JSON or YAML, or is indented."""
+    if b"\\n" in body:
+        body = body.replace(b"\\r", b"").replace(b"\\n", b"\n")
+    if b"\n " in body or b"\n\t" in body:
+        body = b"\n".join(line.strip() for line in body.split(b"\n"))
+    return body
+
+
+def _base64(text: bytes) -> bytes | None:
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except (ValueError, binascii.Error):
+        return None
+
+
+def _decoded(text: bytes) -> bytes:
+    whole = text.rstrip(b"=")
+    try:
+        return base64.b64decode(whole + b"=" * (-len(whole) % 4))
+    except (ValueError, binascii.Error):
+        return b""
+
+
+# --- DER and BER --------------------------------------------------------------------------------------------------
+
+
+def _der(data: bytes) -> Contents:
+    if _SIGNED_DATA.match(data):
+        return _bundle(data)
+    if _ENCRYPTED.match(data):
+        return Contents((read_key(_trimmed(data)),)) if _is_pair(data) else Contents()
+    first = _INTEGER_FIRST.match(data)
+    if first is None:
+        return _certificate(data)
+    version, following = first.groups()
+    if version == b"\x03":
+        return _pkcs12(data) if following == b"\x30" else Contents()
+    if version == b"\x02":
+        return Contents()
+    if _PKCS8.match(data) or _is_traditional(data):
+        return Contents((read_key(_trimmed(data)),))
+    return Contents()
+
+
+def _trimmed(data: bytes) -> bytes:
+    """Without what follows the key: openssl reads such a file too."""
+    try:
+        return der.read_first(data).whole
+    except FormatError:
+        return data
+
+
+def _is_pair(data: bytes) -> bool:
+    """Whether it is an algorithm and an OCTET STRING, and not a public key or a damaged anything."""
+    try:
+        return [element.tag for element in der.read_first(data).children()] == [der.SEQUENCE, der.OCTET_STRING]
+    except FormatError:
+        return False
+
+
+def _is_traditional(data: bytes) -> bool:
+    """Whether these are the fields of an RSA (RFC 8017), DSA or EC (RFC 5915) private key."""
+    try:
+        tags = [element.tag for element in der.read_first(data).children()]
+    except FormatError:
+        return False
+    if tags[1:2] == [der.OCTET_STRING]:
+        return set(tags[2:]) <= {0xA0, 0xA1}
+    numbers = [der.INTEGER] * len(tags)
+    return (tags == numbers and len(tags) in (6, 9)) or (len(tags) == 10 and tags == [*numbers[:9], der.SEQUENCE])
+
+
+def _certificate(data: bytes) -> Contents:
+    """A certificate or request; anything else that begins with two SEQUENCEs is nothing to tell about."""
+    if not _CERTIFICATE.match(data):
+        return Contents()
+    try:
+        whole = der.read_first(data)
+        parts = whole.children()
+        fields = [element.tag for element in parts[0].children()]
+    except FormatError:
+        return Contents(broken=("it begins like a certificate, and is damaged",))
+    is_signed = [element.tag for element in parts] == [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]
+    # A revocation list has a time where a certificate has its validity.
+    return Contents((), (whole.whole,)) if is_signed and fields[3:4] not in _TIMES else Contents()
+
+
+# --- bundles ------------------------------------------------------------------------------------------------------
+
+
+def _bundle(data: bytes) -> Contents:
+    try:
+        return Contents((), pkcs7.certificates_in(data))
+    except FormatError:
+        return Contents(broken=("a damaged PKCS#7 message",))
+
+
+def _pkcs12(data: bytes) -> Contents:
+    try:
+        inside = pkcs12.read(data)
+    except FormatError:
+        return Contents((_not_opened("pkcs12"),))
+    keys = [replace(read_key(key, "pkcs12"), encrypted=False) for key in inside.keys]
+    keys += [_not_opened("pkcs12", encrypted=True, sealed=data)] if inside.closed else []
+    return Contents(tuple(keys), inside.certificates)
+
+
+def _keystore(data: bytes) -> Contents:
+    container = keystore.CONTAINERS[data[:4]]
+    inside = keystore.read(data)
+    keys = [_of_certificate(chain[:1], container) for chain in inside.keys]
+    keys += [] if inside.whole else [_not_opened("keystore", container)]
+    return Contents(tuple(keys), (*(one for chain in inside.keys for one in chain), *inside.certificates))
+
+
+def _of_certificate(chain: tuple[bytes, ...], container: str) -> FoundKey:
+    """A key that is only known by its certificate."""
+    try:
+        facts = _facts(identity.canonical(identity.public_key_of_certificate(chain[0])), container)
+    except (FormatError, IndexError):
+        error = KeyUnreadable("a key in a Java keystore whose certificate cannot be read")
+        return FoundKey(container, True, None, error)
+    return FoundKey(container, True, facts)
+
+
+def _putty(data: bytes) -> FoundKey:
+    encrypted = putty.is_encrypted(data)
+    try:
+        facts = _facts(putty.public_half(data), "putty")
+    except FormatError as error:
+        return FoundKey("putty", encrypted, None, KeyUnreadable(str(error)))
+    return FoundKey("putty", encrypted, facts)
+
+
+def _facts(public_key: bytes, container: str) -> KeyFacts:
+    """The facts of a key of which only the public half is read."""
+    if len(public_key) > LARGEST_PUBLIC_KEY:
+        raise FormatError("its public key is larger than that of any key")
+    return KeyFacts(identity.key_id(public_key), identity.algorithm_of(public_key), public_key, None, container)

@@ -1,0 +1,356 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Walks folders and hands on the files that may hold keys or certificates, with their content.
+
+Other people own these folders, and may change them while they are walked. Therefore:
+
+- No symbolic link is followed, in any component: a folder is opened by its path and must be the very folder (device and
+  inode) that its parent listed; a file is opened relative to the folder's descriptor.
+- Only what is a regular file by the listing is opened (opening a device can act on it), and it must be one by its
+  descriptor. The kernel's own file systems are not entered, other ones only when asked for.
+- A file with several names is read once. One that changes while it is read is read again, once.
+- At most MAX_SIZE bytes of a file are read, and only when its first bytes say that it may hold something. Nothing is
+  sorted or collected per folder, so that a folder with millions of files costs no memory; folders that wait are
+  bounded.
+- Whatever was left out is told, in a bounded number of sentences.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import reading
+
+_HEAD = 4096
+_MOST_PROBLEMS = 100
+_MOST_WAITING = 200_000
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_KERNELS_OWN = frozenset(
+    (
+        *("proc", "sysfs", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "pstore", "bpf", "configfs"),
+        *("efivarfs", "fusectl", "mqueue", "hugetlbfs", "binfmt_misc", "autofs", "rpc_pipefs", "nsfs", "devpts"),
+        *("selinuxfs", "smackfs"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where to walk, and how far.
+
+    Attributes:
+        recursive: also the folders below.
+        exclude: what is not looked at (see ``Exclusions``).
+        one_file_system: no other file system is entered.
+        max_files: over all folders.
+        deadline: of time.monotonic().
+    """
+
+    recursive: bool = True
+    exclude: tuple[str, ...] = ()
+    one_file_system: bool = True
+    max_files: int = 1_000_000
+    deadline: float = float("inf")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that may hold something: its folder and path, its status, and its first MAX_SIZE bytes."""
+
+    folder: str
+    path: str
+    status: os.stat_result
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FolderEnd:
+    """The end of a folder from which files came.
+
+    ``plain``: every entry of it that could be a file was read to its end, and none is a link.
+    """
+
+    folder: str
+    plain: bool
+
+
+class Problems:
+    """Sentences about what was not looked at: the first hundred, and how many more there were."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, None] = {}
+        self._more = 0
+
+    def add(self, text: str) -> None:
+        """One more."""
+        if len(self._told) < _MOST_PROBLEMS:
+            self._told[text] = None
+        else:
+            self._more += 1
+
+    def told(self) -> tuple[str, ...]:
+        """All sentences."""
+        return (*self._told, f"and {self._more} more were not looked at") if self._more else tuple(self._told)
+
+
+class Exclusions:
+    """Decides what the user has excluded: absolute paths with ``*`` and ``?`` in their parts, and bare names.
+
+    Raises:
+        OptionError: one is neither.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        names: list[str] = []
+        paths: list[str] = []
+        for pattern in patterns:
+            if "/" in pattern.rstrip("/") and not os.path.isabs(pattern):
+                raise OptionError(f"search.exclude: {pattern!r} is neither an absolute path nor a name without a slash")
+            (paths if os.path.isabs(pattern) else names).append(_expression(pattern.rstrip("/")))
+        self._name, self._path = _any(names), _any(paths)
+
+    def __call__(self, folder: str, name: str) -> bool:
+        """Whether the entry of the folder is excluded."""
+        if self._name is not None and self._name(name):
+            return True
+        return self._path is not None and bool(self._path(os.path.join(folder, name)))
+
+
+def _expression(pattern: str) -> str:
+    return re.escape(pattern).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+
+
+def _any(expressions: list[str]) -> Callable | None:
+    return re.compile("(?:" + "|".join(expressions) + r")\Z", re.S).match if expressions else None
+
+
+class Walk:
+    """One walk; its counters tell what it has done.
+
+    Attributes:
+        files, folders: how many were opened.
+        complete: no bound has cut it short.
+        problems: what was not looked at.
+    """
+
+    def __init__(self, bounds: Bounds, is_candidate: Callable, is_worth: Callable) -> None:
+        """Prepare it.
+
+        Args:
+            bounds: see there.
+            is_candidate: ``is_candidate(head)``: whether a file with these first bytes is read on.
+            is_worth: ``is_worth(content, name)``: whether a file is handed on.
+
+        Raises:
+            OptionError: an exclusion is no path and no name.
+        """
+        self._bounds, self._is_candidate, self._is_worth = bounds, is_candidate, is_worth
+        self._exclude = Exclusions(bounds.exclude) if bounds.exclude else None
+        self._kernels_own = _kernels_own()
+        self._seen_folders: dict[int, set[int]] = {}
+        self._seen_files: set[tuple[int, int]] = set()
+        self._links = self._elsewhere = self._cut = 0
+        self.files = self.folders = 0
+        self.complete = True
+        self.problems = Problems()
+
+    def run(self, paths: Iterable[str]) -> Iterator[File | FolderEnd]:
+        """Walk the folders; a missing one has nothing in it."""
+        waiting: list[tuple[str, tuple[int, int]]] = []
+        for path in dict.fromkeys(os.path.realpath(path) for path in paths):
+            with contextlib.suppress(OSError):
+                status = os.stat(path)
+                waiting.append((path, (status.st_dev, status.st_ino)))
+        waiting.reverse()
+        while waiting and self._may_go_on():
+            yield from self._folder(*waiting.pop(), waiting)
+        if waiting:
+            self._stop(f"{reading.shown(waiting[-1][0])} and {len(waiting) - 1} more folders: not looked at")
+        self._tell_counts()
+
+    def _may_go_on(self) -> bool:
+        return self.files < self._bounds.max_files and time.monotonic() < self._bounds.deadline
+
+    def _stop(self, text: str) -> None:
+        why = "search.max_files" if self.files >= self._bounds.max_files else "search.max_seconds"
+        self.complete = False
+        self.problems.add(f"{text}, because of {why}; narrow the search or raise it")
+
+    def _tell_counts(self) -> None:
+        for count, text in (
+            (self._links, "symbolic links were not followed"),
+            (self._elsewhere, "folders on other file systems were not entered"),
+            (self._cut, "files over 1 MiB were looked at up to there"),
+        ):
+            if count:
+                self.problems.add(f"{count} {text}")
+
+    # --- one folder ---------------------------------------------------------------------------------------------------
+
+    def _folder(self, path: str, identity: tuple[int, int], waiting: list) -> Iterator[File | FolderEnd]:
+        seen = self._seen_folders.setdefault(identity[0], set())
+        if identity[1] in seen:
+            return
+        seen.add(identity[1])
+        if identity[0] in self._kernels_own:
+            self.problems.add(f"{reading.shown(path)}: not looked at, it is the kernel's")
+            return
+        try:
+            descriptor = os.open(path, _FOLDER)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self.problems.add(f"{reading.shown(path)}: not looked at, {error.strerror}")
+            return
+        try:
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) != identity:
+                self.problems.add(f"{reading.shown(path)}: not looked at, it was replaced meanwhile")
+                return
+            self.folders += 1
+            yield from self._entries(path, descriptor, status.st_dev, waiting)
+        except OSError as error:
+            self.problems.add(f"{reading.shown(path)}: not looked at to its end, {error.strerror}")
+        finally:
+            os.close(descriptor)
+
+    def _entries(self, path: str, folder: int, device: int, waiting: list) -> Iterator[File | FolderEnd]:
+        plain, had_files = True, False
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if self._exclude is not None and self._exclude(path, entry.name):
+                    plain = False
+                elif entry.is_file(follow_symlinks=False):
+                    if not self._may_go_on():
+                        self._stop(f"{reading.shown(path)}: not looked at to its end")
+                        return
+                    file = self._file(path, folder, entry.name)
+                    if file is None:
+                        continue
+                    if file is _NOT_WHOLE:
+                        plain = False
+                    else:
+                        had_files = True
+                        plain = plain and file.status.st_size <= reading.MAX_SIZE
+                        yield file
+                elif entry.is_symlink():
+                    self._links += 1
+                    plain = False
+                elif self._bounds.recursive and entry.is_dir(follow_symlinks=False):
+                    self._add(path, entry, device, waiting)
+        if had_files:
+            yield FolderEnd(path, plain)
+
+    def _add(self, folder: str, entry: os.DirEntry, device: int, waiting: list) -> None:
+        path = os.path.join(folder, entry.name)
+        try:
+            # By the folder's descriptor: the same entry that was listed, whatever its path leads to by now.
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return
+        if status.st_dev != device and self._bounds.one_file_system:
+            self._elsewhere += status.st_dev not in self._kernels_own
+        elif len(waiting) >= _MOST_WAITING:
+            self.complete = False
+            self.problems.add(f"{reading.shown(folder)}: not looked at to its end, too many folders")
+        else:
+            waiting.append((path, (status.st_dev, status.st_ino)))
+
+    # --- one file -----------------------------------------------------------------------------------------------------
+
+    def _file(self, path: str, folder: int, name: str) -> File | None:
+        """The file when it may hold something; _NOT_WHOLE when that cannot be told; None when it does not."""
+        self.files += 1
+        try:
+            descriptor = os.open(name, _FILE, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return self._not_looked_at(path, name, error.strerror)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return self._not_looked_at(path, name, "it is not a regular file")
+            if status.st_nlink > 1 and self._was_seen(status):
+                return None
+            head = os.read(descriptor, _HEAD)
+            if not head or not self._is_candidate(head):
+                return None
+            if status.st_size > len(head):
+                head, status = self._rest(descriptor, head, status)
+        except OSError as error:
+            return self._not_looked_at(path, name, error.strerror)
+        finally:
+            os.close(descriptor)
+        if not self._is_worth(head, name):
+            return None if status.st_size <= reading.MAX_SIZE else _NOT_WHOLE
+        return File(path, os.path.join(path, name), status, head)
+
+    def _was_seen(self, status: os.stat_result) -> bool:
+        key = (status.st_dev, status.st_ino)
+        if key in self._seen_files:
+            return True
+        self._seen_files.add(key)
+        return False
+
+    def _not_looked_at(self, folder: str, name: str, why: str | None) -> File:
+        self.problems.add(f"{reading.shown(os.path.join(folder, name))}: not looked at, {why}")
+        return _NOT_WHOLE
+
+    def _rest(self, descriptor: int, head: bytes, status: os.stat_result) -> tuple[bytes, os.stat_result]:
+        content = _read_on(descriptor, head, status.st_size)
+        now = os.fstat(descriptor)
+        if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            content, status = _read_on(descriptor, b"", now.st_size), now
+        self._cut += status.st_size > reading.MAX_SIZE
+        return content, status
+
+
+def read_followed(path: str, problems: list[str]) -> File | None:
+    """A file that SSH's server reads, whose links it follows, too; None when it is missing or cannot be read (told)."""
+    data = reading.read_one(path, reading.MAX_SIZE, problems)
+    if data is None:
+        return None
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return File(os.path.dirname(path), path, status, data)
+
+
+def _read_on(descriptor: int, head: bytes, announced: int) -> bytes:
+    """Up to MAX_SIZE bytes in all, whatever size was announced."""
+    chunks, size = [head], len(head)
+    while size < reading.MAX_SIZE:
+        chunk = os.read(descriptor, min(reading.MAX_SIZE - size, max(announced - size + 1, _HEAD)))
+        if not chunk:
+            break
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks)
+
+
+_NOT_WHOLE = File("", "", os.stat_result([0] * 10), b"")
+
+
+def _kernels_own() -> frozenset[int]:
+    """Devices of the file systems that are the kernel's own (proc(5), mountinfo)."""
+    found = set()
+    mounts = [data for dummy, data in reading.read_present(["/proc/self/mountinfo"], 1 << 24, [])]
+    for line in b"".join(mounts).decode("ascii", "replace").splitlines():
+        fields, dummy, rest = line.partition(" - ")
+        if rest.split(" ")[0] in _KERNELS_OWN:
+            major, dummy, minor = fields.split(" ")[2].partition(":")
+            found.add(os.makedev(int(major), int(minor)))
+    return frozenset(found)
