@@ -1,0 +1,32 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Controller half of fleet_audit; there is no other."""
+
+from __future__ import annotations
+
+from ansible_collections.keyops.lifecycle.plugins.modules.fleet_audit import ARGUMENT_SPEC
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.auditing import audit
+
+#: Large, and told already by the tasks that they come from; passphrases of ``keyops_keys`` may be among them.
+_NOT_SHOWN = ("gathered", "declared", "tokens")
+
+
+class ActionModule(LifecycleAction):
+    """The process is in plugin_utils/process/auditing.py."""
+
+    argument_spec = ARGUMENT_SPEC
+    _requires_connection = False
+
+    def process(self, task: ControllerTask) -> dict:
+        """Judge."""
+        return audit(task)
+
+    def _require_pipelining(self) -> None:
+        """Nothing is sent to a host, so nothing can be left there."""
+
+    def _masked(self, given: dict) -> dict:
+        masked = super()._masked(given)
+        return {**masked, **{name: {} for name in _NOT_SHOWN if isinstance(given.get(name), dict)}}

@@ -1,0 +1,196 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Evidence that an archived key signs, and how much of it nobody can forge (retroactive detection).
+
+A record is frozen only by evidence that takes a trusted authority or the key itself (docs/audit.md):
+
+1. A certificate whose usage signs and which chains to a configured trust anchor, each link verified.
+2. A certificate or request whose usage signs and which the key itself has signed.
+3. An entry of the signing register with the key's own proof.
+
+Anything else, such as a certificate that anybody may have made, or a line in somebody's ``authorized_keys``, raises the
+alarm and freezes nothing: otherwise whoever can write a file on any host could strand another's key. Dates are not
+looked at: an expired certificate shows what the key was for just as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    OptionError,
+    note_missing_library,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import usage as usage_of
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import CertificateSeen, KeySeen
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+except ImportError as error:
+    note_missing_library(error)
+
+#: Links from a certificate to its anchor, and certificates that are tried as its issuer.
+_DEPTH, _WIDTH = 8, 50
+#: Bytes: with MD5 and SHA-1, somebody can have made two certificates for one signature.
+_DIGEST = 28
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One thing that says that a key signs.
+
+    Attributes:
+        text: what it is and where it lies.
+        proof: why nobody but an authority or the key's holder can have made it, or None: then it only alarms.
+        attachment: what a later reader verifies it with (base64 DER), or empty.
+    """
+
+    text: str
+    proof: str | None = None
+    attachment: str = ""
+
+
+class Anchors:
+    """The configured trust anchors, and the authorities' certificates that the hosts sent."""
+
+    def __init__(self, pems: Iterable[str], seen: Iterable[CertificateSeen] = ()) -> None:
+        self._anchors = [_load_anchor(pem) for pem in pems]
+        self._issuers: dict[Any, list] = {}
+        for one in seen:
+            if self._anchors and one.ca and one.der and (loaded := _loaded(one)) is not None:
+                self._issuers.setdefault(loaded.subject, []).append(loaded)
+
+    def chain_of(self, certificate: Any) -> str | None:
+        """Name of the anchor that the certificate chains to, or None."""
+        return self._walk(certificate, _DEPTH)
+
+    def _walk(self, certificate: Any, depth: int) -> str | None:
+        for anchor in self._anchors:
+            if anchor.subject == certificate.issuer and _is_signed_by(certificate, anchor.public_key()):
+                return anchor.subject.rfc4514_string()
+        if depth == 0:
+            return None
+        for issuer in self._issuers.get(certificate.issuer, ())[:_WIDTH]:
+            if issuer.subject == issuer.issuer or not _may_issue(issuer):
+                continue
+            if _is_signed_by(certificate, issuer.public_key()) and (found := self._walk(issuer, depth - 1)):
+                return found
+        return None
+
+
+def of_key(places: Sequence[KeySeen], certificates: Iterable[CertificateSeen], anchors: Anchors) -> list[Evidence]:
+    """All evidence on the hosts that this archived key signs; what cannot be forged comes first.
+
+    Args:
+        places: where the private key is.
+        certificates: every certificate and request for the key, on whatever host.
+    """
+    found: dict[str, Evidence] = {}
+    for one in certificates:
+        if signing := usage_of.shows_signing(one):
+            new = _of_certificate(one, signing, anchors)
+            found.setdefault(hashlib.sha256(one.der or new.text.encode()).hexdigest(), new)
+    for key in places:
+        if key.usage in usage_of.usages.SIGNING:
+            found[f"usage {key.host} {key.place}"] = Evidence(f"{key.host}:{key.place} carries the usage {key.usage}")
+        for use in key.ssh_uses:
+            found[f"ssh {key.host} {use}"] = Evidence(f"it stands for SSH in {key.host}:{use}")
+    return sorted(found.values(), key=lambda one: (one.proof is None, one.text))
+
+
+def _of_certificate(one: CertificateSeen, signing: Sequence[str], anchors: Anchors) -> Evidence:
+    text = f"{one.kind} {one.host}:{one.source} allows {', '.join(signing)}"
+    loaded = _loaded(one) if one.der else None
+    if loaded is None:
+        return Evidence(text)
+    attachment = base64.b64encode(one.der).decode()
+    try:
+        # What the host said about these bytes is not believed: the key and the usage are read again.
+        if identity.key_id_of_public_key(loaded.public_key()) != one.key_id or not _really_signs(loaded, one.kind):
+            return Evidence(text)
+        if _is_signed_by(loaded, loaded.public_key()):
+            return Evidence(text, "the key itself has signed it", attachment)
+        if one.kind == "certificate" and (anchor := anchors.chain_of(loaded)):
+            return Evidence(text, f"it chains to the trust anchor {anchor}", attachment)
+    except (ValueError, UnsupportedAlgorithm, FormatError):
+        return Evidence(text)
+    return Evidence(text)
+
+
+def _really_signs(loaded: Any, kind: str) -> bool:
+    """Whether the certificate's or request's own bytes allow signing."""
+    try:
+        found = loaded.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return kind == "certificate"
+    return found.digital_signature or found.content_commitment or found.key_cert_sign or found.crl_sign
+
+
+def _loaded(one: CertificateSeen) -> Any:
+    """The certificate or request, or None when the library cannot read it."""
+    try:
+        if one.kind == "certificate":
+            return x509.load_der_x509_certificate(one.der)
+        return x509.load_der_x509_csr(one.der)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+
+
+def _load_anchor(pem: str) -> Any:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode("utf-8"))
+    except (ValueError, AttributeError) as error:
+        raise OptionError("trust_anchors: an item is no certificate; give PEM texts") from error
+
+
+def _may_issue(certificate: Any) -> bool:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        return bool(constraints.ca)
+    except (ValueError, x509.ExtensionNotFound):
+        return False
+
+
+def _is_signed_by(signed: Any, key: Any) -> bool:
+    """Whether a certificate's or request's signature verifies with this public key (RFC 5280 section 4.1.1.3)."""
+    content = getattr(signed, "tbs_certificate_bytes", None) or signed.tbs_certrequest_bytes
+    try:
+        algorithm = signed.signature_hash_algorithm
+        if algorithm is not None and algorithm.digest_size < _DIGEST:
+            return False
+        if isinstance(key, rsa.RSAPublicKey):
+            used = getattr(signed, "signature_algorithm_parameters", None) or padding.PKCS1v15()
+            key.verify(signed.signature, content, used, algorithm)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signed.signature, content, ec.ECDSA(algorithm))
+        elif isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
+            key.verify(signed.signature, content)
+        else:
+            return False
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
+
+
+def public_key_pem(one: CertificateSeen) -> str | None:
+    """The public key of a certificate or request, for whoever looks for weak keys."""
+    loaded = _loaded(one) if one.der else None
+    try:
+        key = loaded.public_key() if loaded is not None else None
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    if key is None:
+        return None
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, form).decode()

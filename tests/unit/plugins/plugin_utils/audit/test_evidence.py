@@ -1,0 +1,134 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Retroactive detection: what freezes an archived key, and what anybody could have made and so only alarms."""
+
+from __future__ import annotations
+
+import base64
+
+import gathered_facts as made
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes
+from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.audit.conftest import archive, told
+
+_CA, _OTHER = made.new_key(), made.new_key()
+_ANCHOR = made.certificate(_CA, "root", ("keyCertSign",), ca=True)
+_PEM = _ANCHOR.public_bytes(serialization.Encoding.PEM).decode()
+_SIGNS = ("digitalSignature",)
+_ENCRYPTS = ("keyAgreement",)
+
+
+def _chain(key, depth):
+    """A certificate for the key below ``depth`` authorities of the anchor; with the authorities' certificates."""
+    issuer, between = ("root", _CA), []
+    for number in range(depth):
+        new = made.new_key()
+        between.append((new, made.certificate(new, f"sub{number}", ("keyCertSign",), issuer, ca=True)))
+        issuer = (f"sub{number}", new)
+    return made.certificate(key, "victim", _SIGNS, issuer), between
+
+
+def _with(certificate=None, request="none", key=None, between=()):
+    host = made.Host()
+    if certificate is not None:
+        host.certificate("/new.pem", key, _SIGNS, made=certificate)
+    for number, (own, one) in enumerate(between):
+        host.certificate(f"/ca{number}.pem", own, ("keyCertSign",), made=one, ca=True)
+    if request != "none":
+        host.request("/new.csr", key, request)
+    return host
+
+
+@pytest.mark.parametrize("evidence", ["chain", "chain of three", "self-signed certificate", "request for signing"])
+def test_what_nobody_can_forge_freezes(audit, vault, evidence):
+    key = made.new_key()
+    receipt = archive(vault, key)
+    depth = 3 if evidence == "chain of three" else 0
+    chained, between = _chain(key, depth)
+    host = {
+        "chain": lambda: _with(chained, key=key),
+        "chain of three": lambda: _with(chained, key=key, between=between),
+        "self-signed certificate": lambda: _with(made.certificate(key, "victim", _SIGNS), key=key),
+        "request for signing": lambda: _with(request=_SIGNS, key=key),
+    }[evidence]()
+    host.receipts.append(receipt)
+    key_id = made.key_id_of(key)
+    predicted = audit({"web1": host}, check_mode=True, trust_anchors=[_PEM])
+    assert predicted["changed"] and not freezes.frozen(vault, [key_id]) and event_log.head(vault).number == 0
+    result = audit({"web1": host}, trust_anchors=[_PEM])
+    assert ("KL011", "web1", "/k") in told(result) and result["changed"]
+    frozen = freezes.frozen(vault, [key_id])[key_id]
+    kept = base64.b64decode(frozen.evidence[0].rsplit(": ", 1)[1])
+    assert made.canonical_key_id(kept) == key_id
+    assert [(event.action, event.outcome) for event in event_log.verify(vault).events] == [("audit", "alarm")]
+    again = audit({"web1": host}, trust_anchors=[_PEM])
+    assert not again["changed"] and event_log.head(vault).number == 1 and told(again) == told(result)
+
+
+def _forged(key):
+    """Somebody else's certificate for the key: it names the anchor and was never signed by it."""
+    builder = x509.CertificateBuilder().subject_name(_ANCHOR.subject).issuer_name(_ANCHOR.subject)
+    builder = builder.public_key(key.public_key()).serial_number(7)
+    builder = builder.not_valid_before(made.NOW).not_valid_after(made.NOW.replace(year=2030))
+    builder = builder.add_extension(made._key_usage(_SIGNS), critical=True)
+    return builder.sign(_OTHER, hashes.SHA256())
+
+
+def _below_no_authority(key):
+    """A certificate whose issuer has a true certificate of the anchor, but is no authority."""
+    end = made.new_key()
+    issuer = made.certificate(end, "end", _SIGNS, ("root", _CA))
+    return made.certificate(key, "victim", _SIGNS, ("end", end)), [(end, issuer)]
+
+
+@pytest.mark.parametrize("evidence", ["forged", "other authority", "no authority", "foreign bytes", "ssh", "bound"])
+def test_what_anybody_can_make_alarms_and_freezes_nothing(audit, vault, evidence):
+    key, host = made.new_key(), made.Host()
+    receipt = archive(vault, key)
+    if evidence == "forged":
+        host = _with(_forged(key), key=key)
+    elif evidence == "other authority":
+        host = _with(made.certificate(key, "victim", _SIGNS, ("root", _OTHER)), key=key)
+    elif evidence == "no authority":
+        certificate, between = _below_no_authority(key)
+        host = _with(certificate, key=key, between=between)
+    elif evidence == "foreign bytes":
+        host = _with(made.certificate(_OTHER, "victim", _SIGNS, ("root", _CA)), key=key)
+    elif evidence == "ssh":
+        host.authorized.append({"path": "/root/.ssh/authorized_keys", "line": 1, "key_id": made.key_id_of(key)})
+    else:
+        host.key("/copy.key", key, usage="signature")
+    host.receipts.append(receipt)
+    result = audit({"web1": host}, trust_anchors=[_PEM])
+    assert "KL011" in [row[0] for row in told(result)] and result["changed"]
+    assert not freezes.frozen(vault, [made.key_id_of(key)])
+    events = event_log.verify(vault).events
+    assert [(event.action, event.outcome) for event in events] == [("audit", "alarm")]
+    assert "not proven" in events[0].keys[0][1]
+    assert not audit({"web1": host}, trust_anchors=[_PEM])["changed"], "an alarm is written once"
+
+
+@pytest.mark.parametrize("request_usage", [None, _ENCRYPTS])
+def test_requests_that_prove_possession_are_no_evidence(audit, vault, request_usage):
+    key = made.new_key()
+    host = _with(request=request_usage, key=key)
+    host.certificate("/own.pem", key, _ENCRYPTS)
+    host.key("/k", key, usage="key_agreement")
+    host.receipts.append(archive(vault, key))
+    result = audit({"web1": host}, trust_anchors=[_PEM])
+    assert told(result) == []
+    assert not freezes.frozen(vault, [made.key_id_of(key)]) and not result["changed"]
+
+
+def test_nothing_is_written_when_the_response_is_off(audit, vault):
+    key = made.new_key()
+    host = _with(request=_SIGNS, key=key)
+    host.receipts.append(archive(vault, key))
+    result = audit({"web1": host}, respond=False)
+    assert "KL011" in [row[0] for row in told(result)] and not result["changed"]
+    assert not freezes.frozen(vault, [made.key_id_of(key)]) and event_log.head(vault).number == 0
