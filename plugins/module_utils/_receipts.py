@@ -16,13 +16,14 @@ import re
 from collections.abc import Sequence
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, StateError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, FormatError, StateError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Receipt
 
 _FORMAT = "keyops-receipt/1"
 _FIELDS = {"key_id": str, "usage": str, "sealed_key": str, "log_number": int, "log_digest": str}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[0-9a-f]{64}\.json")
 
 
 def default_state_dir() -> str:
@@ -53,6 +54,28 @@ def read_receipt(state_dir: str, key_id: str) -> Receipt | None:
     if receipt.key_id != key_id:
         raise StateError(f"{path}: this is the receipt of another key; archive the key again")
     return receipt
+
+
+def read_all(state_dir: str) -> tuple[list[Receipt], list[str]]:
+    """Every receipt of this host, also of keys that are gone; and one sentence for each that cannot be read."""
+    folder = os.path.join(state_dir, "receipts")
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [f"{folder}: not looked at, {error.strerror}"]
+    found, problems = [], []
+    for name in names:
+        if not _NAME.fullmatch(name):
+            continue
+        try:
+            receipt = read_receipt(state_dir, name[:-5])
+        except (StateError, FileError) as error:
+            problems.append(f"{folder}/{name}: not looked at, {error}")
+            continue
+        found += [receipt] if receipt else []
+    return found, problems
 
 
 def write_receipts(state_dir: str, receipts: Sequence[Receipt]) -> None:

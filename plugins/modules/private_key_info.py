@@ -94,6 +94,12 @@ options:
           - A row has about 1 kB. Ansible takes 0.2 seconds for a result of 1 MB and 2.7 seconds for one of 10 MB.
         type: int
         default: 5000
+      contents:
+        description:
+          - Whether to return certificates and requests whole, in RV(certificates[].content). The fleet audit verifies
+            signatures with them.
+        type: bool
+        default: false
       passphrases:
         description:
           - Passphrases that are tried on the PKCS#12 files and encrypted keys that are found, for their public facts.
@@ -417,6 +423,10 @@ certificates:
         - The signature is not verified.
       type: bool
       returned: always
+    content:
+      description: Base64 of its DER. V(null) without O(search.contents), and for a self-signed authority.
+      type: str
+      returned: always
 certificate_requests:
   description: One item per certificate request (PKCS#10) that O(search) has found, however many copies there are.
   returned: with O(search)
@@ -457,6 +467,10 @@ certificate_requests:
       description: The requested purposes, by name where it is known. V(null) when none are asked for.
       type: list
       elements: str
+      returned: always
+    content:
+      description: Base64 of its DER. V(null) without O(search.contents).
+      type: str
       returned: always
 authorized_keys:
   description:
@@ -500,6 +514,32 @@ authorized_keys:
       returned: always
     owner:
       description: The file's owner.
+      type: str
+      returned: always
+receipts:
+  description: All receipts of this host, also of keys that are gone.
+  returned: with O(search)
+  type: list
+  elements: dict
+  contains:
+    key_id:
+      description: The key ID.
+      type: str
+      returned: always
+    usage:
+      description: The usage under which it was archived.
+      type: str
+      returned: always
+    sealed_key:
+      description: SHA-256 of the sealed key, its name in the vault.
+      type: str
+      returned: always
+    log_number:
+      description: Number of the last event in the log that the writer saw.
+      type: int
+      returned: always
+    log_digest:
+      description: SHA-256 digest of that event.
       type: str
       returned: always
 public_keys:
@@ -571,6 +611,7 @@ ARGUMENT_SPEC = {
             "max_files": {"type": "int", "default": 1000000},
             "max_seconds": {"type": "int", "default": 300},
             "max_results": {"type": "int", "default": 5000},
+            "contents": {"type": "bool", "default": False},
             "passphrases": {
                 "type": "list",
                 "elements": "dict",

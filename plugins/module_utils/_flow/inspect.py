@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import describe
@@ -67,21 +67,26 @@ class _Looked:
 def run(task: HostTask) -> FlowResult:
     """See the module's docstring."""
     params = task.params
+    state_dir = params["state_dir"] or _receipts.default_state_dir()
     places = ssh.SshPlaces(extra=tuple(params["authorized_keys"]))
     searched = inspect_search.run(params["search"], places)
     named = [_look(item, reference.parse(item["key"]).path) for item in params["keys"]]
     looked = [*named, *_found(searched, {one.path for one in named})]
     gathered = evidence.gather(
         [_subject(one) for one in looked if one.facts],
-        params["state_dir"] or _receipts.default_state_dir(),
+        state_dir,
         places=places,
         findings=searched.findings if searched else None,
     )
     known = iter(zip(gathered.evidence, gathered.receipts))
     results = [_row(one, *next(known)) if one.facts else _row(one) for one in looked]
     told = [*searched.findings.not_looked_at, *inspect_search.not_returned(searched)] if searched else []
-    not_looked_at = list(dict.fromkeys([*told, *gathered.not_looked_at]))
-    return FlowResult(False, results, extra={**inspect_search.returned(searched), "not_looked_at": not_looked_at})
+    receipts, unreadable = _receipts.read_all(state_dir) if searched else ([], [])
+    not_looked_at = list(dict.fromkeys([*told, *unreadable, *gathered.not_looked_at]))
+    more = {"receipts": [asdict(one) for one in receipts]} if searched else {}
+    return FlowResult(
+        False, results, extra={**inspect_search.returned(searched), **more, "not_looked_at": not_looked_at}
+    )
 
 
 def _look(item: dict, path: str) -> _Looked:

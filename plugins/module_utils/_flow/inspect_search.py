@@ -39,12 +39,14 @@ class Searched:
         inventory: everything.
         findings: the certificates, as evidence.
         most: rows of a kind that are returned.
+        contents: whether certificates and requests are returned whole.
         seconds: the time.
     """
 
     inventory: Inventory
     findings: discovery.Findings
     most: int
+    contents: bool
     seconds: float
 
 
@@ -72,7 +74,7 @@ def run(options: dict | None, places: ssh.SshPlaces) -> Searched | None:
     found = search.run(search.Wanted(tuple(options["paths"]), bounds, options["max_results"], passphrases, places))
     facts = tuple(one.facts for one in (*found.certificates, *found.requests))
     findings = discovery.Findings(facts, not_looked_at=found.not_looked_at, read_folders=found.read_folders)
-    return Searched(found, findings, options["max_results"], time.monotonic() - start)
+    return Searched(found, findings, options["max_results"], options["contents"], time.monotonic() - start)
 
 
 def returned(searched: Searched | None) -> dict:
@@ -85,8 +87,8 @@ def returned(searched: Searched | None) -> dict:
     requested, more = _first(found.requests, keys, searched.most)
     public_keys: dict[str, str] = {}
     rows = {
-        "certificates": [_certificate_row(one, public_keys, keys) for one in certified],
-        "certificate_requests": [_certificate_row(one, public_keys, keys) for one in requested],
+        "certificates": [_certificate_row(one, public_keys, keys, searched.contents) for one in certified],
+        "certificate_requests": [_certificate_row(one, public_keys, keys, searched.contents) for one in requested],
         "authorized_keys": [_entry_row(one, public_keys, keys) for one in found.entries],
     }
     return {
@@ -115,13 +117,18 @@ def _first(placed: Sequence[PlacedCertificate], keys: set[str], most: int) -> tu
     return ordered[:most], beyond
 
 
-def _certificate_row(placed: PlacedCertificate, public_keys: dict[str, str], keys: set[str]) -> dict:
+def _certificate_row(
+    placed: PlacedCertificate, public_keys: dict[str, str], keys: set[str], with_content: bool
+) -> dict:
     facts = placed.facts
     is_request = facts.kind == certificates.REQUEST
     row = describe.request(facts) if is_request else describe.certificate(facts)
     _keep_public_key(certificates.parts(facts.der, tolerant=True).public_key, facts.key_id, public_keys, keys)
     paths = [reading.shown(path) for path in placed.paths]
-    return {"paths": paths, "more_paths": placed.more_paths, **row}
+    # Roots are most of what every host has, and nobody needs them: a chain ends at what the controller trusts.
+    is_root = row.get("ca") and row.get("self_signed")
+    content = base64.b64encode(facts.der).decode("ascii") if with_content and not is_root else None
+    return {"paths": paths, "more_paths": placed.more_paths, **row, "content": content}
 
 
 def _keep_public_key(public_key: bytes, key_id: str, public_keys: dict[str, str], keys: set[str]) -> None:

@@ -20,7 +20,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import Ho
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import ssh
 
 SEARCH = {"recursive": True, "exclude": [], "one_file_system": True, "max_files": 1000, "max_seconds": 60}
-SEARCH |= {"max_results": 1000, "passphrases": []}
+SEARCH |= {"max_results": 1000, "passphrases": [], "contents": False}
 KU_RSA = "keyUsage = critical, keyEncipherment, dataEncipherment"
 
 
