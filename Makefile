@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 build := .build
 collections := $(build)/collections/ansible_collections/keyops
 run := tests/tools/with-env
-side_by_side := lint molecule-fleet molecule-openbao unit molecule-default
+side_by_side := molecule-fleet molecule-openbao unit molecule-default
 step = @printf '\n== %s ==\n'
 
 .PHONY: help
@@ -38,6 +38,7 @@ test: ## Run all tests (as root: they start a fleet of SSH hosts)
 	@$(MAKE) setup
 	$(step) "two at a time, since they wait more than they work; each is shown when it has ended"
 	@$(MAKE) -j 2 --output-sync=target $(side_by_side)
+	@$(MAKE) -j 2 --output-sync=target leak-hunt lint
 	@$(MAKE) integration
 
 .PHONY: lint
@@ -67,11 +68,14 @@ molecule-openbao: setup ## Run the roles with a vault of three OpenBao servers (
 	$(step) "molecule: openbao (three SSH hosts, three OpenBao servers)"
 	@$(run) molecule test --scenario-name openbao
 
-.PHONY: integration
-integration: setup ## Run the integration tests (root)
-	$(step) "integration tests: the leak hunt, alone, since it looks at all that happens on this machine"
+.PHONY: leak-hunt
+leak-hunt: setup ## Search everything that a whole story leaves behind for its secrets (root)
+	$(step) "leak hunt: with no other test beside it, since it looks at all that happens on this machine"
 	@$(run) pytest tests/integration/test_leak_hunt.py
-	$(step) "integration tests: all others, two files at a time, since they wait more than they work"
+
+.PHONY: integration
+integration: setup ## Run the other integration tests (root)
+	$(step) "integration tests: two files at a time, since they wait more than they work"
 	@$(run) pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/integration/test_leak_hunt.py tests/integration
 
 .PHONY: bench
