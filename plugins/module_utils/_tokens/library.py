@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,7 @@ def load(path: str) -> Any:
         ) from error
 
 
+@functools.lru_cache(maxsize=None)  # a second start is an error
 def _started_with(path: str, parameters: str) -> Any:
     from pkcs11 import _pkcs11
 

@@ -11,7 +11,7 @@ this process may not see (private ones without a login) are not there for it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ except ImportError as error:
 
 try:
     import pkcs11
-    from pkcs11 import Attribute
+    from pkcs11 import Attribute, ObjectClass
 except ImportError:
     pkcs11 = None
 
@@ -47,6 +47,8 @@ GUARDS = (
     "ALWAYS_AUTHENTICATE",
 )
 _PUBLIC = ("MODULUS", "PUBLIC_EXPONENT", "EC_PARAMS", "EC_POINT")
+#: All in one question: a token takes its time for each.
+_ASKED = ("CLASS", "LABEL", "ID", "KEY_TYPE", *USES, *GUARDS, *_PUBLIC)
 #: PKCS#11 section 6.3: the OID of the curve, or its name as a PrintableString.
 _CURVES = {
     "06082a8648ce3d030107": "secp256r1",
@@ -86,11 +88,28 @@ class TokenObject:
         return hashlib.sha256(self.public_key).hexdigest() if self.public_key else None
 
 
-def survey(session: Any) -> list[TokenObject]:
-    """All objects on the token that this session sees, in the order in which the token tells them."""
-    found = [_object(handle) for handle in session.get_objects({Attribute.TOKEN: True})]
+def survey(session: Any, labels: Collection[str] | None = None) -> list[TokenObject]:
+    """All objects on the token that this session sees, in the order in which the token tells them.
+
+    Args:
+        labels: only objects with these labels, and the other halves of such keys, are told in full; of the others
+            kind, label and ID. Asking for everything takes the most time.
+    """
+    handles = list(session.get_objects({Attribute.TOKEN: True}))
+    if labels is None:
+        found = [read(handle) for handle in handles]
+    else:
+        names = [_brief(handle) for handle in handles]
+        wanted = {one.object_id for one in names if one.label in labels and one.object_id}
+        found = [read(one.handle) if one.label in labels or one.object_id in wanted else one for one in names]
     public = {one.object_id: one.public_key for one in found if one.kind == "public_key" and one.object_id}
     return list(_completed(found, public))
+
+
+def names(session: Any, kind: str) -> list[TokenObject]:
+    """Label and ID of all objects of one kind on the token; nothing else of them is read."""
+    wanted = {Attribute.TOKEN: True, Attribute.CLASS: getattr(ObjectClass, kind.upper())}
+    return [_brief(handle) for handle in session.get_objects(wanted)]
 
 
 def _completed(found: list[TokenObject], public: dict[str, bytes | None]) -> Iterator[TokenObject]:
@@ -101,19 +120,34 @@ def _completed(found: list[TokenObject], public: dict[str, bytes | None]) -> Ite
             yield one
 
 
-def _object(handle: Any) -> TokenObject:
-    told = told_attributes(handle, ("CLASS", "LABEL", "ID", "KEY_TYPE"))
+def _brief(handle: Any) -> TokenObject:
+    told = told_attributes(handle, ("CLASS", "LABEL", "ID"))
+    return TokenObject(*_named(told), None, {}, None, handle)
+
+
+def _named(told: dict[str, Any]) -> tuple[str, str, str]:
     kind = getattr(told.get("CLASS"), "name", "unknown").lower()
+    return kind, str(told.get("LABEL") or ""), bytes(told.get("ID") or b"").hex()
+
+
+def read(handle: Any, public_key: bytes | None = None) -> TokenObject:
+    """One object of python-pkcs11, with its attributes read from the token.
+
+    Args:
+        public_key: DER SubjectPublicKeyInfo of a private key, where it is known and the token may not tell it.
+    """
+    told = told_attributes(handle, _ASKED)
+    kind, label, object_id = _named(told)
     key_type = getattr(told.get("KEY_TYPE"), "name", None)
     is_key = kind in ("private_key", "public_key", "secret_key")
-    attributes = told_attributes(handle, (*USES, *GUARDS) if is_key else GUARDS)
+    asked = (*USES, *GUARDS) if is_key else GUARDS
     return TokenObject(
         kind=kind,
-        label=str(told.get("LABEL") or ""),
-        object_id=bytes(told.get("ID") or b"").hex(),
+        label=label,
+        object_id=object_id,
         key_type=key_type,
-        attributes={name.lower(): bool(value) for name, value in attributes.items()},
-        public_key=_public_key(key_type, told_attributes(handle, _PUBLIC)) if is_key else None,
+        attributes={name.lower(): bool(told[name]) for name in asked if name in told},
+        public_key=(_public_key(key_type, told) if is_key else None) or public_key,
         handle=handle,
     )
 

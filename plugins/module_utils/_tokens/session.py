@@ -20,6 +20,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, TokenError, WrongPin
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import TokenFacts, facts_of, told_errors
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.uri import TokenUri
 
 try:
     import pkcs11
@@ -57,6 +58,22 @@ def opened(token: Any, pin: str | None = None, who: str = USER, writable: bool =
             yield session
         finally:
             session.close()
+
+
+def pin_for(pin: str | None, named: TokenUri) -> str:
+    """The user PIN: the option's, or the one in the file that the URI names.
+
+    Raises:
+        OptionError: there is none, or there are two.
+        FileError: the file cannot be read.
+    """
+    if pin is not None and named.pin_file is not None:
+        raise OptionError("pin: is given although the URI has a pin-source; give one of them")
+    if named.pin_file is not None:
+        return pin_from_file(named.pin_file)
+    if not pin:
+        raise OptionError("pin: is missing; a key on a token wants the user PIN, or pin-source=file:/path in its URI")
+    return pin
 
 
 def pin_from_file(path: str) -> str:

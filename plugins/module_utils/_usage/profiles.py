@@ -123,19 +123,29 @@ def write(content: Content, private_key: Any) -> bytes:
         content: as ``wanted`` gave it for this key.
         private_key: cryptography's object.
     """
-    builder = x509.CertificateSigningRequestBuilder().subject_name(content.subject)
+    algorithm = hash_object(content.signature_hash) if content.signature_hash else None
+    return builder(content).sign(private_key, algorithm).public_bytes(serialization.Encoding.PEM)
+
+
+def hash_object(name: str) -> Any:
+    """cryptography's object of the hash."""
+    return getattr(hashes, name.upper())()
+
+
+def builder(content: Content) -> Any:
+    """cryptography's builder of the request, without key and signature."""
+    built = x509.CertificateSigningRequestBuilder().subject_name(content.subject)
     critical = dict(content.extensions)
-    builder = builder.add_extension(_key_usage(content.key_usage), critical[_KEY_USAGE])
+    built = built.add_extension(_key_usage(content.key_usage), critical[_KEY_USAGE])
     if content.alternatives:
         names = [_alternative(text) for text in content.alternatives]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical[_SUBJECT_ALT_NAME])
+        built = built.add_extension(x509.SubjectAlternativeName(names), critical[_SUBJECT_ALT_NAME])
     if content.purposes:
         purposes = [x509.ObjectIdentifier(oid) for oid in content.purposes]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical[_EXTENDED_KEY_USAGE])
+        built = built.add_extension(x509.ExtendedKeyUsage(purposes), critical[_EXTENDED_KEY_USAGE])
     if content.certificate_authority:
-        builder = builder.add_extension(x509.BasicConstraints(True, None), critical[_BASIC_CONSTRAINTS])
-    algorithm = getattr(hashes, content.signature_hash.upper())() if content.signature_hash else None
-    return builder.sign(private_key, algorithm).public_bytes(serialization.Encoding.PEM)
+        built = built.add_extension(x509.BasicConstraints(True, None), critical[_BASIC_CONSTRAINTS])
+    return built
 
 
 def read(data: bytes) -> Content | None:

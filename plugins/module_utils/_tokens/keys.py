@@ -1,0 +1,324 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Key pairs on a token: what their attributes are, how they come to be, and how they go.
+
+Invariants:
+
+- Every attribute is stated, since the defaults of tokens differ, and MODIFIABLE is false: a usage that could be relaxed
+  later binds nothing. What the token then says of the key is read and compared; a key that came out otherwise is
+  destroyed at once.
+- A pair is made in the session and copied to the token when it is complete. So its ID can be its key ID's begin, and a
+  killed run leaves nothing but, at most, a public half: the public half is written first and destroyed last. A private
+  key without its public half never comes from here.
+- One process at a time works on a token (``locked``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    AlgorithmError,
+    TokenError,
+    TokenMisbehaved,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import name_of
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
+
+# Whoever works on a token has loaded its library, and that says what is missing.
+with contextlib.suppress(ImportError):
+    from pkcs11 import Attribute, KeyType, PKCS11Error
+    from pkcs11.mechanisms import Mechanism
+
+#: Usage to the uses of the private and of the public half (DESIGN, table of usages). All others are false.
+_USES = {
+    **dict.fromkeys(("signature", "certificate_signing", "authentication"), (("SIGN",), ("VERIFY",))),
+    "key_transport": (("DECRYPT",), ("ENCRYPT",)),
+    "key_agreement": (("DERIVE",), ()),
+}
+_SIGNING = ("signature", "certificate_signing", "authentication")
+_PRIVATE_USES = ("DECRYPT", "SIGN", "SIGN_RECOVER", "UNWRAP", "DERIVE")
+_PUBLIC_USES = ("ENCRYPT", "VERIFY", "VERIFY_RECOVER", "WRAP")
+#: Not every token knows these; where it refuses a template, it is asked again without them.
+_UNCOMMON = ("SIGN_RECOVER", "VERIFY_RECOVER")
+#: What a token must tell of a key before it is believed; the rest must fit where it is told.
+_MUST_TELL = ("sign", "extractable", "sensitive", "modifiable")
+
+#: Algorithm to the name of its curve's parameters: the OID in DER (RFC 5480, RFC 8410).
+_CURVES = {
+    "ec-p256": "06082a8648ce3d030107",
+    "ec-p384": "06052b81040022",
+    "ec-p521": "06052b81040023",
+    "ed25519": "06032b6570",
+    "x25519": "06032b656e",
+}
+ALGORITHMS = ("rsa-2048", "rsa-3072", "rsa-4096", *_CURVES)
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that is to be made.
+
+    Attributes:
+        algorithm: one of ALGORITHMS.
+        usage: one of the five.
+        label: of both halves.
+        object_id: of both halves; None for the first 20 bytes of the key ID.
+        extractable: whether other keys of the token may wrap it. Never in clear.
+    """
+
+    algorithm: str
+    usage: str
+    label: str
+    object_id: bytes | None = None
+    extractable: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two halves of a key. ``public`` is None where the token has none."""
+
+    private: TokenObject
+    public: TokenObject | None = field(compare=False)
+
+
+def private_template(usage: str, extractable: bool, signs: bool = False) -> dict[Any, Any]:
+    """Every attribute that a private key of this usage has on a token, but for label, ID, type and value.
+
+    Args:
+        signs: a session key that may sign, and be changed, until it is copied (DESIGN, requests for certificates).
+    """
+    uses = _USES[usage][0]
+    told: dict[str, bool] = {name: name in uses for name in _PRIVATE_USES}
+    told.update(SENSITIVE=True, EXTRACTABLE=extractable, PRIVATE=True, MODIFIABLE=False, TOKEN=True)
+    if signs:
+        told.update(SIGN=True)
+    return _named(told)
+
+
+def public_template(usage: str) -> dict[Any, Any]:
+    """The same of the public half."""
+    uses = _USES[usage][1]
+    told = {name: name in uses for name in _PUBLIC_USES}
+    return _named({**told, "PRIVATE": False, "MODIFIABLE": False, "TOKEN": True})
+
+
+def _named(attributes: dict[str, Any]) -> dict[Any, Any]:
+    return {getattr(Attribute, name): value for name, value in attributes.items()}
+
+
+def faults(attributes: Any, usage: str, extractable: bool | None = None) -> list[str]:
+    """How a private key's attributes differ from what its usage demands; empty when it is what it should be.
+
+    Args:
+        attributes: of ``TokenObject``, in lower case.
+        extractable: None for either, but for signing keys, which never are.
+    """
+    if usage in _SIGNING:
+        extractable = False
+    wanted = {name.lower(): name in _USES[usage][0] for name in _PRIVATE_USES}
+    wanted.update(sensitive=True, modifiable=False)
+    if extractable is not None:
+        wanted["extractable"] = extractable
+    found = [f"the token does not tell {name.upper()}" for name in _MUST_TELL if name not in attributes]
+    for name, value in wanted.items():
+        if name in attributes and attributes[name] != value:
+            found.append(f"{name.upper()} is {str(attributes[name]).lower()}")
+    return found
+
+
+def check(one: TokenObject, usage: str, extractable: bool | None = None) -> None:
+    """Raise TokenMisbehaved unless the private key's attributes are those of its usage (read back from the token)."""
+    found = faults(one.attributes, usage, extractable)
+    if found:
+        raise TokenMisbehaved(
+            f"the token made the key {one.label!r} for {usage} otherwise than it was told: {'; '.join(found)}. It was "
+            "destroyed; use another token for this usage"
+        )
+
+
+def check_can_make(token: Any, algorithm: str) -> None:
+    """Raise AlgorithmError unless the token has what makes keys of this algorithm."""
+    if algorithm not in ALGORITHMS:
+        raise AlgorithmError(f"algorithm: {algorithm} is not made on tokens; choose one of {', '.join(ALGORITHMS)}")
+    try:
+        there = {int(one) for one in token.slot.get_mechanisms()}
+        wanted = _mechanism(algorithm)
+        possible = int(wanted) in there
+        if possible and algorithm.startswith("rsa-"):
+            largest = int(token.slot.get_mechanism_info(wanted).max_key_length)
+            possible = int(algorithm[4:]) <= largest or not largest
+    except PKCS11Error as error:
+        raise TokenError(f"asking the token for its mechanisms: it answers {name_of(error)}") from error
+    if not possible:
+        raise AlgorithmError(f"algorithm: the token makes no keys of the type {algorithm}; choose another, or a token")
+
+
+def _mechanism(algorithm: str) -> Any:
+    if algorithm.startswith("rsa-"):
+        return Mechanism.RSA_PKCS_KEY_PAIR_GEN
+    return Mechanism.EC_EDWARDS_KEY_PAIR_GEN if "25519" in algorithm else Mechanism.EC_KEY_PAIR_GEN
+
+
+class Draft:
+    """A key pair that exists in the session only: gone with it, unless it is kept.
+
+    Attributes:
+        new: what was asked for.
+        public_key: DER SubjectPublicKeyInfo.
+        key_id, object_id: of the key; the object ID in bytes.
+    """
+
+    def __init__(self, session: Any, new: NewKey, signs: bool = False) -> None:
+        """Make the pair.
+
+        Args:
+            session: writable, with the user logged in.
+            signs: a nonsigning key may sign until it is kept, for its own certificate request.
+
+        Raises:
+            AlgorithmError: the token does not make such keys.
+        """
+        self.new, self._signs = new, signs
+        self._public, self.private = _generate(session, new, signs)
+        told = objects.read(self._public)
+        if told.public_key is None:
+            raise TokenMisbehaved(f"the token does not tell the public half of the new key {new.label!r}")
+        self.public_key: bytes = told.public_key
+        self.key_id = hashlib.sha256(self.public_key).hexdigest()
+        self.object_id = new.object_id or bytes.fromhex(self.key_id)[:20]
+
+    def keep(self) -> Pair:
+        """Copy both halves to the token, the public one first, and read the private one back.
+
+        Raises:
+            TokenMisbehaved: the key came out otherwise than asked for; it is not there any more.
+            TokenError: the token refuses, or is full; nothing is left of the key.
+        """
+        label, kept = self.new.label, []
+        place = {Attribute.TOKEN: True, Attribute.LABEL: label, Attribute.ID: self.object_id}
+        try:
+            if self._signs:
+                self.private[Attribute.SIGN] = False
+                self._public[Attribute.VERIFY] = False
+            for half in (self._public, self.private):
+                kept.append(half.copy({**place, Attribute.MODIFIABLE: False}))
+            private = objects.read(kept[1], self.public_key)
+            check(private, self.new.usage, self.new.extractable)
+        except (PKCS11Error, TokenMisbehaved) as error:
+            for one in reversed(kept):
+                one.destroy()
+            if isinstance(error, TokenMisbehaved):
+                raise
+            raise TokenError(f"writing the key {label!r}: the token answers {name_of(error)}") from error
+        for half in (self.private, self._public):
+            half.destroy()
+        return Pair(private, objects.read(kept[0], self.public_key))
+
+
+def _generate(session: Any, new: NewKey, signs: bool) -> tuple[Any, Any]:
+    """A pair of session objects that can be changed, with the usage's attributes from the first moment."""
+    changed = {Attribute.TOKEN: False, Attribute.MODIFIABLE: True}
+    private = {**private_template(new.usage, new.extractable, signs), **changed}
+    public = {**public_template(new.usage), **changed}
+    if signs:
+        public[Attribute.VERIFY] = True  # some tokens try a new pair: what signs must verify
+    try:
+        return _tried_twice(lambda left_out: _pair_of(session, new, _less(public, left_out), _less(private, left_out)))
+    except PKCS11Error as error:
+        raise AlgorithmError(
+            f"algorithm: the token does not make a key of the type {new.algorithm} for {new.usage} "
+            f"({name_of(error)}); choose another, or a token"
+        ) from error
+
+
+def _pair_of(session: Any, new: NewKey, public: dict, private: dict) -> tuple[Any, Any]:
+    if new.algorithm.startswith("rsa-"):
+        made = session.generate_keypair(
+            KeyType.RSA, int(new.algorithm[4:]), label=new.label, public_template=public, private_template=private
+        )
+    else:
+        key_type = KeyType.EC_EDWARDS if "25519" in new.algorithm else KeyType.EC
+        curve = {Attribute.EC_PARAMS: bytes.fromhex(_CURVES[new.algorithm])}
+        parameters = session.create_domain_parameters(key_type, curve, local=True)
+        made = parameters.generate_keypair(
+            label=new.label, mechanism=_mechanism(new.algorithm), public_template=public, private_template=private
+        )
+    return made
+
+
+def _tried_twice(make: Callable[[tuple[str, ...]], Any]) -> Any:
+    try:
+        return make(())
+    except PKCS11Error as error:
+        if name_of(error) not in ("AttributeTypeInvalid", "TemplateInconsistent", "AttributeValueInvalid"):
+            raise
+        return make(_UNCOMMON)
+
+
+def _less(template: dict, names: tuple[str, ...]) -> dict:
+    left_out = {getattr(Attribute, name) for name in names}
+    return {name: value for name, value in template.items() if name not in left_out}
+
+
+def destroy(pair: Pair) -> None:
+    """Destroy both halves, the private one first: a public half alone is taken away by the next run.
+
+    Raises:
+        TokenError: the token refuses.
+    """
+    for half in (pair.private, pair.public):
+        if half is not None:
+            destroy_object(half)
+
+
+def destroy_object(one: TokenObject) -> None:
+    """Destroy one object.
+
+    Raises:
+        TokenError: the token refuses.
+    """
+    try:
+        one.handle.destroy()
+    except PKCS11Error as error:
+        raise TokenError(f"destroying the key {one.label!r}: the token answers {name_of(error)}") from error
+
+
+def is_orphan(one: TokenObject, private_ids: set[str], given_id: str = "") -> bool:
+    """Whether the object is a public half that a killed run left: made here, and without its private half.
+
+    Somebody's public key that was put on the token under the same label is none: only a key that is made here carries
+    its own key ID (or the one that was given, in hex) and cannot be modified.
+    """
+    if one.kind != "public_key" or one.object_id in private_ids or one.attributes.get("modifiable", True):
+        return False
+    return bool(one.key_id) and one.object_id in (str(one.key_id)[:40], given_id)
+
+
+@contextlib.contextmanager
+def locked(state_dir: str, serial: str) -> Iterator[None]:
+    """One process at a time, of all that share this state folder, works on the token with this serial number.
+
+    Raises:
+        FileError: the state folder cannot be used.
+    """
+    folder = os.path.join(state_dir, "locks")
+    for one in (state_dir, folder):
+        _files.make_private_folder(one)
+    name = hashlib.sha256(f"token {serial}".encode()).hexdigest()[:32]
+    file = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
