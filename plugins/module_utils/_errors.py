@@ -132,6 +132,10 @@ class TokenNotEmpty(TokenError):
     """The token holds objects that would be lost."""
 
 
+class TokenMisbehaved(TokenError):
+    """A key on the token came out otherwise than it was asked for."""
+
+
 class NotWrappable(TokenError):
     """The token cannot wrap this key, so it can never be archived from there."""
 
@@ -217,6 +221,10 @@ class DestroyedRefused(ArchiveRefusal):
 
 class PolicyRefused(Refusal):
     """The policy forbids it; the message names the rule, its value and its source."""
+
+
+class UnsafeTokenRefused(Refusal):
+    """A signing key is not put on a token that breaks what keeps it a signing key."""
 
 
 class NotArchivedRefused(Refusal):
