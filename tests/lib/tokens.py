@@ -75,6 +75,13 @@ class Store:
         answer: dict = json.loads(done.stdout)
         return answer
 
+    def python(self, code: str, **asked: object) -> dict:
+        """What the code prints as JSON, in a process of its own; it reads ``asked`` from its standard input."""
+        done = self.run([sys.executable, "-c", code], json.dumps(asked))
+        assert done.returncode == 0, done.stderr
+        answer: dict = json.loads(done.stdout)
+        return answer
+
     def run(self, command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
         """A command with the library's environment."""
         paths = os.pathsep.join(path for path in sys.path if path)
