@@ -156,7 +156,7 @@ class Wrapper:
 
     def _recipient(self, public_key: bytes) -> Any:
         if public_key not in self._recipients:
-            numbers = load_der_public_key(public_key).public_numbers()  # type: ignore[union-attr]
+            numbers: Any = load_der_public_key(public_key).public_numbers()  # type: ignore[union-attr]
             template = {
                 **{Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.KEY_TYPE: KeyType.RSA, Attribute.TOKEN: False},
                 **{Attribute.WRAP: True, Attribute.ENCRYPT: False, Attribute.VERIFY: False},

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, identity
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.der import Element
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import KEY_USAGE_BITS
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts
 
@@ -54,7 +55,7 @@ class Parts:
     """
 
     kind: str
-    fields: list[der.Element]
+    fields: list[Element]
     public_key: bytes
     extensions: dict[str, bytes] | None
     der: bytes
@@ -182,7 +183,7 @@ def parts(data: bytes, tolerant: bool) -> Parts:
     return Parts(kind, fields, public_key.whole, extensions, whole.whole)
 
 
-def _certificate_fields(fields: list[der.Element]) -> tuple[str, list[der.Element], der.Element, Callable]:
+def _certificate_fields(fields: list[Element]) -> tuple[str, list[Element], Element, Callable]:
     """TBSCertificate (RFC 5280 section 4.1): the version is absent in X.509 v1; identifiers and extensions may be."""
     if fields[0].tag == _VERSION:
         fields = fields[1:]
@@ -192,7 +193,7 @@ def _certificate_fields(fields: list[der.Element]) -> tuple[str, list[der.Elemen
     return CERTIFICATE, fields, fields[5], lambda: [der.read(element.body) for element in tagged]
 
 
-def _request_fields(fields: list[der.Element]) -> tuple[str, list[der.Element], der.Element, Callable]:
+def _request_fields(fields: list[Element]) -> tuple[str, list[Element], Element, Callable]:
     """CertificationRequestInfo (RFC 2986 section 4.1)."""
     tags = [der.INTEGER, der.SEQUENCE, der.SEQUENCE, _ATTRIBUTES]
     # Some makers leave out empty attributes, against the RFC; OpenSSL reads that too.
@@ -201,7 +202,7 @@ def _request_fields(fields: list[der.Element]) -> tuple[str, list[der.Element], 
     return REQUEST, fields, fields[2], lambda: _requested_extensions(fields[3:])
 
 
-def _requested_extensions(attributes: list[der.Element]) -> list[der.Element]:
+def _requested_extensions(attributes: list[Element]) -> list[Element]:
     found = []
     for attribute in [attribute for every in attributes for attribute in every.children()]:
         members = attribute.expect(der.SEQUENCE).children()
@@ -212,7 +213,7 @@ def _requested_extensions(attributes: list[der.Element]) -> list[der.Element]:
     return found
 
 
-def _extensions(lists: list[der.Element]) -> dict[str, bytes]:
+def _extensions(lists: list[Element]) -> dict[str, bytes]:
     """Extension ::= SEQUENCE {OID, critical BOOLEAN DEFAULT FALSE, OCTET STRING}; the same one twice is an error."""
     found: dict[str, bytes] = {}
     for extension in [every for extensions in lists for every in extensions.expect(der.SEQUENCE).children()]:

@@ -212,7 +212,8 @@ def _words(rule: Rule | None) -> tuple[str, ...]:
 
 
 def _broken(rule: Rule | None, usage: str | None, text: str, remedy: str, verb: str = "allowed is") -> Violation:
-    assert rule is not None
+    if rule is None:
+        raise AssertionError("only a rule that is there can be broken")
     value = rule.value if not isinstance(rule.value, tuple) else ", ".join(rule.value) or "nothing"
     place = "all_usages" if usage in (None, "conflict") else f"usages.{usage}"
     return Violation(

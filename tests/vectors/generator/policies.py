@@ -146,7 +146,7 @@ def policies() -> Iterator[tuple]:
     for name, (description, document) in _OK.items():
         yield name, description, "ok", document, {}
     for name, usages in _ARCHIVE.items():
-        place = f"usages.{next(iter(usages))}.archive"
+        place = f"usages.{min(usages)}.archive"
         description = "a signing key is never archived, and no policy can allow it"
         yield name, description, "PolicyError", {"usages": usages}, {"places": [place]}
     for name, (description, rules, place) in _TRANSPORT.items():

@@ -77,7 +77,7 @@ def _changed(whole: object, place: tuple, value: object, name: str | None) -> ob
 def test_changed_documents_are_judged_as_by_the_library(data: st.DataObject) -> None:
     documents = [VECTORS["ok-team"]["document"], load.profile_document("cabf-smime"), VECTORS["several"]["document"]]
     value = data.draw(st.sampled_from(documents))
-    for _ in range(data.draw(st.integers(1, 2))):
+    for dummy in range(data.draw(st.integers(1, 2))):
         names = st.none() | st.sampled_from(
             ["algorithms", "archive", "value", "signature", "key_agreement", "name", "x"]
         )
