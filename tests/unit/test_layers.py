@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "action": {"module_utils", "modules", "plugin_utils"},
     "callback": {"plugin_utils"},
     "filter": {"module_utils", "modules"},
+    "test": {"module_utils"},
     "doc_fragments": set(),
 }
 MODULES_MAY = ("module_utils._flow", "module_utils._module", "module_utils._options")
@@ -49,7 +50,10 @@ ANSIBLE_MAY = {
     PLUGINS / "plugin_utils" / "lifecycle_action.py",
     PLUGINS / "callback" / "job_statistics.py",
     PLUGINS / "filter" / "agent_ids.py",
+    PLUGINS / "filter" / "key_id.py",
     PLUGINS / "filter" / "key_options.py",
+    PLUGINS / "filter" / "pkcs11_uri.py",
+    PLUGINS / "test" / "archivable.py",
 }
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,9 @@ def test_nothing_can_change_a_policy() -> None:
         policy.rules["signature"] = {}
     with pytest.raises(FrozenInstanceError):
         policy.rule_for("signature")["archive"].value = "allowed"
+
+
+def test_the_page_has_every_rule_and_every_profile() -> None:
+    page = (Path(__file__).resolve().parents[5] / "docs" / "policy.md").read_text()
+    for name in [*document.schema()["$defs"]["rules"]["properties"], *load.PROFILES]:
+        assert f"`{name}`" in page, name
