@@ -87,6 +87,21 @@ TOKEN = {
     "pin": {"type": "str", "no_log": True},
 }
 
+#: What private_key takes for a key on a token.
+KEY_ON_TOKEN = {
+    "pin": {"type": "str", "no_log": True},
+    "archive": {"type": "str", "choices": ["required", "possible", "never"], "default": "possible"},
+    "request": {
+        "type": "dict",
+        "options": {
+            "subject": {"type": "raw"},
+            "subject_alt_name": {"type": "list", "elements": "str", "default": []},
+            "extended_key_usage": {"type": "list", "elements": "str", "default": []},
+        },
+    },
+    "accept_findings": {"type": "list", "elements": "str", "default": []},
+}
+
 #: What stands in place of a secret in everything that is returned.
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 

@@ -12,11 +12,15 @@ module: csr
 short_description: Request certificates that allow no more than the key's usage
 version_added: 0.1.0
 description:
-  - Writes certificate requests (PKCS#10) for private keys in files, any number of them in one pass.
+  - Writes certificate requests (PKCS#10) for private keys in files or on PKCS#11 tokens, any number in one pass.
   - The key usage in a request follows from the key's usage, and the extended key usage is limited by it. So a request
     cannot ask for more than its key is for.
   - A nonsigning key signs nothing but its own request, as proof of possession. It is certified only when this host
     has the receipt of its archive.
+  - A signing key on a token signs there. A nonsigning one has the request that was made together with it
+    (the option C(request) of M(keyops.lifecycle.private_key)), and can sign no other. It is handed out when this host
+    has the receipt. O(keys[].subject), O(keys[].subject_alt_name) and O(keys[].extended_key_usage) say the same as that
+    request, or are all left out.
   - A request that says what is asked for, and whose signature verifies, is kept. Another request in its place is
     replaced. Anything else in its place is an error.
   - Keys of the types X25519 and X448 cannot sign, and so have no certificate requests. Their certificates are issued
@@ -29,7 +33,9 @@ options:
     required: true
     suboptions:
       key:
-        description: Key reference, an absolute path.
+        description:
+          - Key reference, an absolute path or the C(pkcs11:) URI of a key on a token, as in
+            M(keyops.lifecycle.private_key).
         type: str
         required: true
       path:
@@ -41,10 +47,14 @@ options:
           - What the key is for. Required for a key that does not carry its usage inside itself. The key file stays as
             it is.
           - It must agree with the usage that the key carries.
+          - Required for a key on a token that signs. The token does not tell which usage of those that sign it has.
         type: str
         choices: [signature, certificate_signing, authentication, key_transport, key_agreement]
       passphrase:
-        description: Passphrase of an encrypted key.
+        description: Passphrase of an encrypted key file.
+        type: str
+      pin:
+        description: User PIN of the token of a key, unless C(pin-source) is in its URI. It is tried once.
         type: str
       subject:
         description:
@@ -214,6 +224,7 @@ ARGUMENT_SPEC = {
         "no_log": False,
         "options": {
             **_options.EXISTING_KEY,
+            "pin": {"type": "str", "no_log": True},
             "path": {"type": "path", "required": True},
             "usage": {"type": "str", "choices": _options.USAGES},
             "subject": {"type": "raw"},

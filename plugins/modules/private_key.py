@@ -12,13 +12,16 @@ module: private_key
 short_description: Generate private keys that are held to one usage, and keep, replace or remove them
 version_added: 0.1.0
 description:
-  - Generates any number of private keys on a host in one pass. Each is bound to one usage and carries it in its file.
+  - Generates any number of private keys on a host in one pass, in files or on PKCS#11 tokens.
+  - Each is bound to one usage. It carries it in its file, or in the attributes that its token enforces.
   - No existing key is overwritten by default.
     What is at the path and cannot be read as a private key is an error, whatever the options say.
   - Everything is checked before anything changes.
     A file appears whole or not at all, with its final mode and owner, also when the run is killed.
   - A key that is not known to sign is replaced or removed only when it is archived.
     The host's receipt and the record in the O(vault) must agree on that.
+  - Keys on tokens are made by the token, with all attributes stated and not modifiable, and read back. Each token is
+    logged in to once.
   - Signing keys are entered in the signing register of the O(vault) on every run. Such a key can never be archived.
 options:
   keys:
@@ -28,9 +31,19 @@ options:
     required: true
     suboptions:
       key:
-        description: Key reference, the absolute path of the key's file. Its folder must exist.
+        description:
+          - Key reference. The absolute path of the key's file, whose folder must exist, or the C(pkcs11:) URI
+            (RFC 7512) of a key on a token.
+          - A URI names the library (C(module-path)), the token (C(token) or C(serial)) and the key's label (C(object)).
+            It may name the ID of a new key (C(id)), which otherwise is the first 20 bytes of the key ID, and the file
+            with the PIN (C(pin-source=file:/path)). A PIN in it is refused.
+          - On a token, the library python-pkcs11 is needed. No label is used twice.
         type: str
         required: true
+      pin:
+        description:
+          - User PIN of the token. It is tried once. For keys on tokens only, unless C(pin-source) is in the URI.
+        type: str
       usage:
         description:
           - What the key is for, one value per key. Required for O(keys[].state=present).
@@ -72,13 +85,52 @@ options:
           - V(partial_idempotence) replaces it when algorithm or usage differ.
           - V(full_idempotence) also replaces it when its protection differs.
             That is when it is encrypted and should not be, or the other way round, when it is not in PKCS#8 format,
-            or when nothing shows its usage.
+            or when nothing shows its usage. On a token, when its attributes are not those of its usage.
           - V(always) makes a new key on every run.
         type: str
         choices: [never, fail, partial_idempotence, full_idempotence, always]
         default: fail
+      archive:
+        description:
+          - Whether a nonsigning key on a token can be archived later. For keys on tokens only.
+          - V(required) refuses to make a key that the token cannot wrap. It could never be archived.
+          - V(possible) lets other keys of the token wrap it, where the token can.
+          - V(never) makes a key that nothing ever leaves the token with, wrapped neither.
+          - Keys that sign are always made so.
+        type: str
+        choices: [required, possible, never]
+        default: possible
+      request:
+        description:
+          - Makes the certificate request of a new nonsigning key on a token. Such a key can sign nothing later.
+          - The request is kept in the state folder until M(keyops.lifecycle.csr) hands it out.
+          - For keys on tokens only.
+        type: dict
+        suboptions:
+          subject:
+            description: The distinguished name, as in M(keyops.lifecycle.csr).
+            type: raw
+          subject_alt_name:
+            description: Further names, as in M(keyops.lifecycle.csr).
+            type: list
+            elements: str
+            default: []
+          extended_key_usage:
+            description: Purposes, as in M(keyops.lifecycle.csr).
+            type: list
+            elements: str
+            default: []
+      accept_findings:
+        description:
+          - A signing key is put on a token only when that keeps every promise which M(keyops.lifecycle.hsm_info)
+            probes. Name here those that it may break.
+          - The token is probed once, and again when its firmware or its library change. For keys on tokens only.
+        type: list
+        elements: str
+        default: []
       passphrase:
         description:
+          - For key files only, as are O(keys[].mode), O(keys[].owner) and O(keys[].group).
           - Encrypts a new key (PBES2 with PBKDF2 and AES-256-CBC), and opens an existing one.
           - Take it from Ansible Vault. Ansible prints the line of a plain variables file when a template in it fails.
         type: str
@@ -151,6 +203,28 @@ EXAMPLES = r"""
           algorithms: [rsa-3072+]
           archive: required
 
+- name: Make the keys of a mail server in its HSM
+  keyops.lifecycle.private_key:
+    keys:
+      - key: pkcs11:token=ops;object=smime?module-path=/usr/lib/softhsm/libsofthsm2.so
+        pin: "{{ ops_pin }}"
+        usage: key_transport
+        algorithm: rsa-3072
+        archive: required
+        request:
+          subject: CN=Mail Robot,O=Example
+          subject_alt_name:
+            - email:robot@example.com
+          extended_key_usage:
+            - emailProtection
+      - key: pkcs11:token=ops;object=tls?module-path=/usr/lib/softhsm/libsofthsm2.so
+        pin: "{{ ops_pin }}"
+        usage: authentication
+        algorithm: ec-p256
+    vault:
+      backend: sqlite
+      path: /srv/keyops/vault.db
+
 - name: Remove an archived key
   keyops.lifecycle.private_key:
     keys:
@@ -213,6 +287,7 @@ results:
       description:
         - The usage that the key carries inside itself or, when a tool has dropped that, the one in the host's receipt.
         - V(conflict) when it names several, null when nothing shows it.
+        - On a token, attributes do not tell the three usages that sign apart. It is the one that was asked for.
       type: str
       returned: always
       sample: authentication
@@ -221,22 +296,26 @@ results:
       type: str
       returned: always
     encrypted:
-      description: Whether the file is encrypted.
+      description: Whether the file is encrypted. V(null) on a token.
       type: bool
       returned: always
     mode:
-      description: The file's mode in octal.
+      description: The file's mode in octal. V(null) on a token.
       type: str
       returned: always
       sample: '0600'
     owner:
-      description: The file's owner.
+      description: The file's owner. V(null) on a token.
       type: str
       returned: always
     group:
-      description: The file's group.
+      description: The file's group. V(null) on a token.
       type: str
       returned: always
+    object_id:
+      description: The key's ID on the token in hex. V(null) as RV(results[].key_id).
+      type: str
+      returned: for keys on tokens
 error_class:
   description: Class of the error, stable across releases.
   returned: on failure
@@ -270,6 +349,7 @@ ARGUMENT_SPEC = {
             "owner": {"type": "str"},
             "group": {"type": "str"},
             "destroy_unarchived": {"type": "bool", "default": False},
+            **_options.KEY_ON_TOKEN,
         },
     },
 }

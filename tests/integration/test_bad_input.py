@@ -122,7 +122,7 @@ def _shown(bench: Bench) -> list[tuple[dict, str, tuple[str, ...]]]:
         provision("OptionError", "usage", "key_agreement", usage="decryption"),
         provision("OptionError", "colour", colour="red"),
         provision("KeyReferenceError", "key", "absolute", key="new.key"),
-        provision("KeyReferenceError", "key", "file path", key=f"pkcs11:token=x;pin-value={SECRET}"),
+        provision("KeyReferenceError", "key", "PKCS#11 URI", key=f"pkcs11:token=x;pin-value={SECRET}"),
         provision("AlgorithmError", "algorithm", "choose", algorithm="ed25519"),
         provision("OptionError", "mode", "0600", mode="0644"),
         provision("WrongPassphrase", "locked.key", "passphrase", key=bench.path("locked.key"), passphrase=SECRET[1:]),

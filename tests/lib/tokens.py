@@ -35,8 +35,22 @@ module = importlib.import_module(base + asked["module"])
 errors = importlib.import_module(base + "_errors")
 tasks = importlib.import_module(base + "_module")
 try:
-    done = module.run(tasks.HostTask(asked["params"], asked["check"]))
-    answer = {"changed": done.changed, "results": done.results, "diff": done.diff}
+    done = module.run(tasks.HostTask(asked["params"], asked["check"], asked["step"], asked["relay"]))
+    answer = {name: getattr(done, name) for name in ("changed", "results", "diff", "relay", "extra")}
+except errors.KeyopsError as error:
+    answer = {"error_class": type(error).__name__, "msg": str(error)}
+print(json.dumps(answer))
+"""
+
+_STEP = """
+import importlib, json, sys
+asked = json.load(sys.stdin)
+base = "ansible_collections.keyops.lifecycle.plugins.module_utils."
+errors = importlib.import_module(base + "_errors")
+tasks = importlib.import_module(base + "_module")
+try:
+    done = importlib.import_module(asked["flow"]).run(tasks.HostTask(*asked["task"]))
+    answer = done.__dict__
 except errors.KeyopsError as error:
     answer = {"error_class": type(error).__name__, "msg": str(error)}
 print(json.dumps(answer))
@@ -67,13 +81,24 @@ class Store:
         path = ";".join(f"{name}={value}" for name, value in named.items())
         return f"pkcs11:{path}?module-path={self.library}"
 
-    def call(self, flow: str, check: bool = False, **params: object) -> dict:
+    def call(
+        self, flow: str, check: bool = False, step: str | None = None, relay: object = None, **params: object
+    ) -> dict:
         """What the flow returns, or its error's class and message."""
-        asked = {"module": f"_flow.{flow}", "params": params, "check": check}
+        asked = {"module": f"_flow.{flow}", "params": params, "check": check, "step": step, "relay": relay}
         done = self.run([sys.executable, "-c", _CHILD], json.dumps(asked))
         assert done.returncode == 0, done.stderr
         answer: dict = json.loads(done.stdout)
         return answer
+
+    def step(self, flow: str, task: list) -> dict:
+        """The members of what one step of a flow returns (FlowResult), or its error's class and message.
+
+        Args:
+            flow: full name of its module.
+            task: the members of its HostTask, in their order.
+        """
+        return self.python(_STEP, flow=flow, task=task)
 
     def python(self, code: str, **asked: object) -> dict:
         """What the code prints as JSON, in a process of its own; it reads ``asked`` from its standard input."""

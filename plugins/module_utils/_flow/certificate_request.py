@@ -8,15 +8,18 @@
 2. Keep a request that says what is asked for and verifies; sign anew where it does not.
 3. Write: each file whole or not at all. Only a request is ever replaced; anything else in its place is an error.
 
+The request of a nonsigning key on a token was made with the key (kept_requests.py), and is handed out here.
 A nonsigning key is certified only when this host's receipt shows that it is archived: otherwise messages would be
 encrypted to a key that can still be lost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -47,7 +50,7 @@ class _Planned:
     Attributes:
         item: the options.
         path, mode: of the request's file.
-        key: None when there is none yet, in check mode.
+        key: a PrivateKey, or a TokenKey; None when there is none yet, in check mode.
         usage, content: None as well.
         existing: the request's file, or None.
         before: what the existing request says, or None.
@@ -57,7 +60,7 @@ class _Planned:
     item: dict = field(repr=False)
     path: str
     mode: int
-    key: PrivateKey | None = None
+    key: Any = None
     usage: str | None = None
     content: profiles.Content | None = None
     existing: _files.ExistingFile | None = field(default=None, repr=False)
@@ -81,7 +84,26 @@ def run(task: HostTask) -> FlowResult:
     """See the module's docstring."""
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     _check_paths(task.params["keys"])
-    planned = [_plan(item, state_dir, task.check_mode) for item in task.params["keys"]]  # 1
+    with contextlib.ExitStack() as stack:
+        tokens = _tokens(task, state_dir, stack)
+        return _requested(task, [_plan(item, state_dir, task.check_mode, tokens) for item in task.params["keys"]])  # 1
+
+
+def _tokens(task: HostTask, state_dir: str, stack: contextlib.ExitStack) -> Any:
+    """The keys on tokens, open until the end of the task; None without any."""
+    items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
+    for item in task.params["keys"]:
+        if item.get("pin") is not None and item not in items:
+            raise OptionError(f"{item['key']}: pin: a key file has a passphrase, not a PIN: give passphrase")
+    if not items:
+        return None
+    # Not at the top: plays on key files load nothing of tokens.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.certificate_request_tokens import TokenKeys
+
+    return stack.enter_context(TokenKeys(items, state_dir, missing_ok=task.check_mode))
+
+
+def _requested(task: HostTask, planned: Sequence[_Planned]) -> FlowResult:
     changed = [one.rewrites or one.adjusts for one in planned]
     written: dict[str, bytes] = {}
     if not task.check_mode:
@@ -96,7 +118,8 @@ def run(task: HostTask) -> FlowResult:
 
 def _check_paths(items: Sequence[dict]) -> None:
     """Raise OptionError unless every request has an absolute path of its own, which is no key's."""
-    taken = {os.path.realpath(reference.parse_path(item["key"]).path): "is the file of a key" for item in items}
+    files = [item["key"] for item in items if not reference.is_token(item["key"])]
+    taken = {os.path.realpath(reference.parse_path(key).path): "is the file of a key" for key in files}
     for item in items:
         if not os.path.isabs(item["path"]):
             raise OptionError(f"path: {item['path']!r} is not an absolute path")
@@ -106,21 +129,21 @@ def _check_paths(items: Sequence[dict]) -> None:
         taken[place] = "is named twice"
 
 
-def _plan(item: dict, state_dir: str, check_mode: bool) -> _Planned:
+def _plan(item: dict, state_dir: str, check_mode: bool, tokens: Any) -> _Planned:
     try:
-        return _planned(item, state_dir, check_mode)
+        return _planned(item, state_dir, check_mode, tokens)
     except KeyopsError as error:
         raise type(error)(f"{item['key']}: {error}") from error
 
 
-def _planned(item: dict, state_dir: str, check_mode: bool) -> _Planned:
+def _planned(item: dict, state_dir: str, check_mode: bool, tokens: Any) -> _Planned:
     place = {"item": item, "path": os.path.normpath(item["path"]), "mode": _mode(item["mode"])}
-    key = _read_key(item, check_mode)
+    key = _read_key(item, check_mode, tokens)
     if key is None:
         return _Planned(**place)
     usage = _usage(item, key)
     warning = _check_archived(item, key, usage, state_dir, check_mode)
-    content = profiles.wanted(item, usage, key.facts.key_id, key.facts.algorithm)
+    content = _content(item, key, usage)
     existing, before = _existing(place["path"])
     if before != content:
         _files.check_target(place["path"], item["owner"], item["group"])
@@ -138,18 +161,28 @@ def _mode(text: str) -> int:
     return mode
 
 
-def _read_key(item: dict, check_mode: bool) -> PrivateKey | None:
-    path = reference.parse_path(item["key"]).path
-    if not os.path.lexists(path):
+def _read_key(item: dict, check_mode: bool, tokens: Any) -> Any:
+    """The PrivateKey of a file, or the TokenKey (certificate_request_tokens.py) of a token."""
+    on_token = reference.is_token(item["key"])
+    path = "" if on_token else reference.parse_path(item["key"]).path
+    key = tokens.key(item) if on_token else None
+    if not (key if on_token else os.path.lexists(path)):
         if check_mode:
             return None  # the same check run would have made it
         raise KeyNotFound("there is no key; make it with private_key first")
-    return key_file.load(_files.read_file(path, KEY_FILE_LIMIT), item["passphrase"])
+    return key or key_file.load(_files.read_file(path, KEY_FILE_LIMIT), item["passphrase"])
 
 
-def _usage(item: dict, key: PrivateKey) -> str:
+def _content(item: dict, key: Any, usage: str) -> profiles.Content:
+    if isinstance(key, PrivateKey):
+        return profiles.wanted(item, usage, key.facts.key_id, key.facts.algorithm)
+    return key.content(item, usage)
+
+
+def _usage(item: dict, key: Any) -> str:
     """The usage that the key carries; the option's where it carries none."""
-    bound, declared = key.facts.bound_usage, item["usage"]
+    declared = item["usage"]
+    bound = key.facts.bound_usage if isinstance(key, PrivateKey) else key.usage(declared)
     if bound == CONFLICT:
         raise OptionError("the key carries several usages at once; one key has one usage, so make a new one")
     if bound and declared and bound != declared:
@@ -172,7 +205,7 @@ def _check_can_request(usage: str, algorithm: str) -> None:
         raise AlgorithmError(f"the key is too weak ({algorithm}) to be certified; make one of at least rsa-2048")
 
 
-def _check_archived(item: dict, key: PrivateKey, usage: str, state_dir: str, check_mode: bool) -> str | None:
+def _check_archived(item: dict, key: Any, usage: str, state_dir: str, check_mode: bool) -> str | None:
     """Refuse a nonsigning key without a fitting receipt; in check mode, tell it: the same run may archive the key."""
     if usage in usages.SIGNING or not item["require_receipt"]:
         return None
@@ -218,6 +251,8 @@ def _carry_out(planned: Sequence[_Planned]) -> dict[str, bytes]:
 def _signed(one: _Planned) -> bytes:
     if one.key is None or one.content is None:
         raise AssertionError("only items that are signed come here")
+    if not isinstance(one.key, PrivateKey):
+        return one.key.request(one.content)
     return profiles.write(one.content, key_file.check_fully(one.key))
 
 

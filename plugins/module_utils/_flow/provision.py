@@ -5,51 +5,37 @@
 """Provisioning: generate, keep, replace or remove the private keys of one host, in one pass.
 
 1. Read and check every option.
-2. Look at every place.
-3. Decide for every key.
+2. Look at every place: the files (provision_files.py), the tokens (provision_tokens.py).
+3. Decide for every key (provision_plan.py).
 4. Ask the controller about keys that may go only when their archive is confirmed; until it has answered, nothing at all
    is changed.
-5. Generate what is missing.
-6. Write: each file whole or not at all.
-7. Report from what is then on disk.
+5. Generate what is missing, and write: each key whole or not at all. Tokens first, since they refuse more often.
+6. Report from what is then there.
 
-A killed run leaves a part of 6, and the next run goes on. Of two runs at once, one creates a key, the other finds it.
+A killed run leaves a part of 5, and the next run goes on. Of two runs at once, one creates a key, the other finds it.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    KeyExists,
-    NotArchivedRefused,
-    OptionError,
-)
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import NotArchivedRefused, OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import provision_report as report
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_files import Files
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_plan import (
     Decision,
     Found,
     Wish,
     decide,
-    differences,
     needs_archive,
     read_wishes,
-    survey,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.generate import generate
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 def run(task: HostTask) -> FlowResult:
@@ -62,17 +48,20 @@ def run(task: HostTask) -> FlowResult:
     ``{"prove": [key_id]}`` nothing is changed either, and the proofs of keys that are there come back.
 
     Raises:
-        KeyopsError: as the functions below; nothing was changed unless the disk failed.
+        KeyopsError: as the functions below; nothing was changed unless the disk or a token failed.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     wishes = read_wishes(task.params["keys"])  # 1
-    if task.step == "prove":
-        return FlowResult(False, [], relay={"proofs": _prove(wishes, state_dir, task.relay["prove"])})
-    if not task.check_mode:
-        for folder in {os.path.dirname(wish.path) for wish in wishes}:
-            _files.sweep_leftovers(folder)
-    found = _each(lambda wish: survey(wish, state_dir), wishes)  # 2
-    decisions = [decide(wish, there) for wish, there in zip(wishes, found)]  # 3
+    with contextlib.ExitStack() as stack:
+        places = _Places(wishes, state_dir, task.check_mode or task.step == "prove", stack)
+        if task.step == "prove":
+            return FlowResult(False, [], relay={"proofs": _prove(wishes, places, task.relay["prove"])})
+        return _provision(task, wishes, places)
+
+
+def _provision(task: HostTask, wishes: list[Wish], places: _Places) -> FlowResult:
+    found = places.each(wishes, lambda place, mine: place.survey(mine))  # 2
+    decisions = [decide(wish, there, places.of(wish)) for wish, there in zip(wishes, found)]  # 3
     unconfirmed = _unconfirmed(decisions, task)  # 4
     if unconfirmed:
         return FlowResult(False, [report.unchanged(decision) for decision in decisions], relay=unconfirmed)
@@ -80,20 +69,49 @@ def run(task: HostTask) -> FlowResult:
     if task.check_mode:
         outcomes = [report.predicted(decision) for decision in decisions]
     else:
-        ends, proofs = _carry_out(decisions, state_dir)  # 5, 6
-        outcomes = [report.done(decision, there) for decision, there in ends]  # 7
+        ends = places.each(decisions, lambda place, mine: _carried_out(place, mine, proofs))  # 5
+        outcomes = [report.done(decision, there) for decision, there in ends]  # 6
     warnings = [decision.warning for decision in decisions if decision.warning]
     return replace(report.result(outcomes, warnings), relay={"proofs": proofs} if proofs else None)
 
 
-def _prove(wishes: Sequence[Wish], state_dir: str, key_ids: list[str]) -> dict[str, str]:
+class _Places:
+    """Where the keys are: in files and, only where an item names one, on tokens."""
+
+    def __init__(self, wishes: Sequence[Wish], state_dir: str, only_looks: bool, stack: contextlib.ExitStack) -> None:
+        self._files, self._tokens = Files(state_dir, only_looks), None
+        on_tokens = [wish for wish in wishes if wish.token is not None]
+        if on_tokens:
+            # Not at the top: plays on key files load nothing of tokens.
+            from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_tokens import Tokens
+
+            self._tokens = stack.enter_context(Tokens(on_tokens, state_dir, only_looks))
+
+    def of(self, wish: Wish) -> Any:
+        return self._files if wish.token is None else self._tokens
+
+    def each(self, items: Sequence[Any], work: Callable[[Any, list], Sequence]) -> list:
+        """What ``work`` gives for each item, each place with all its items at once; wishes or decisions."""
+        results: dict[int, Any] = {}
+        for place in filter(None, (self._tokens, self._files)):
+            numbers = [number for number, one in enumerate(items) if self.of(getattr(one, "wish", one)) is place]
+            if numbers:
+                results.update(zip(numbers, work(place, [items[number] for number in numbers])))
+        return [results[number] for number in range(len(items))]
+
+
+def _carried_out(place: Any, decisions: list[Decision], proofs: dict[str, str]) -> list[tuple[Decision, Found | None]]:
+    ends, new_proofs = place.carry_out(decisions)
+    proofs.update(new_proofs)
+    return ends
+
+
+def _prove(wishes: Sequence[Wish], places: _Places, key_ids: list[str]) -> dict[str, str]:
     """The statements of keys that are there already; only the controller knows which of them it needs."""
     proofs = {}
-    for wish in wishes:
-        there = survey(wish, state_dir)
+    for wish, there in zip(wishes, places.each(wishes, lambda place, mine: place.survey(mine))):
         if there is not None and there.facts.key_id in key_ids:
-            private_key = key_file.check_fully(key_file.load(there.file.content, wish.passphrase))
-            proof = signing_proof.prove(private_key, there.facts.key_id)
+            proof = places.of(wish).prove(wish, there)
             if proof is not None:
                 proofs[there.facts.key_id] = canonical.encode(proof)
     return proofs
@@ -132,86 +150,3 @@ def _check_confirmed(decision: Decision, confirmed: dict) -> None:
             "so it is neither removed nor replaced. Archive it with key_archive, or give destroy_unarchived: true to "
             "lose it for good"
         )
-
-
-def _carry_out(
-    decisions: Sequence[Decision], state_dir: str
-) -> tuple[list[tuple[Decision, Found | None]], dict[str, str]]:
-    """Do what was decided; per key, what was done in the end and what is there, and the proofs of new signing keys.
-
-    Raises:
-        FileError: the disk is full or fails; every file is whole or as before.
-        KeyExists: another process has made another key meanwhile.
-    """
-    made = _make([decision for decision in decisions if decision.action in ("create", "replace")])
-    created = [new for new in made if new.decision.action == "create"]
-    lost = [new for new, won in zip(created, _files.write_new([new.file for new in created])) if not won]
-    replaced = [new for new in made if new.decision.action == "replace"]
-    _files.replace_all([new.file for new in replaced], [new.decision.there.file for new in replaced])
-    for decision in decisions:
-        if decision.action == "remove":
-            _files.remove(decision.wish.path, decision.there.file)
-        elif decision.action == "adjust":
-            _files.set_attributes(decision.there.file, decision.wish.mode, decision.wish.owner, decision.wish.group)
-    ends = {new.decision: _written(new) for new in made if new not in lost}
-    ends.update({new.decision: _other_run_s(new.decision.wish, state_dir) for new in lost})
-    proofs = {
-        new.key.facts.key_id: canonical.encode(new.key.signing_proof)
-        for new in made
-        if new not in lost and new.key.signing_proof is not None
-    }
-    return [ends.get(decision) or (decision, _left(decision, state_dir)) for decision in decisions], proofs
-
-
-@dataclass(frozen=True)
-class _New:
-    """A key that was generated, and the file that it goes to."""
-
-    decision: Decision
-    key: PrivateKey
-    file: _files.NewFile
-
-
-def _make(decisions: Sequence[Decision]) -> list[_New]:
-    keys = generate([(decision.wish.algorithm, decision.wish.usage) for decision in decisions])
-    contents = _each(lambda pair: key_file.serialize(pair[0], pair[1].wish.passphrase), list(zip(keys, decisions)))
-    return [
-        _New(decision, key, _new_file(decision, content)) for decision, key, content in zip(decisions, keys, contents)
-    ]
-
-
-def _written(new: _New) -> tuple[Decision, Found | None]:
-    wish = new.decision.wish
-    existing = _files.read_existing(wish.path)
-    if existing is None or existing.content != new.file.content:
-        raise KeyExists(f"{wish.key}: another process has changed the new key already; run again")
-    return new.decision, Found(existing, new.key.facts, wish.passphrase is not None, wish.usage, None)
-
-
-def _other_run_s(wish: Wish, state_dir: str) -> tuple[Decision, Found | None]:
-    """Another run was first. Its key is taken if it is what was wished for."""
-    there = survey(wish, state_dir)
-    if there is None or any(differences(wish, there)):
-        raise KeyExists(f"{wish.key}: another process has put another key there meanwhile; run again")
-    return Decision(wish, there, "keep"), there
-
-
-def _left(decision: Decision, state_dir: str) -> Found | None:
-    if decision.action == "adjust":
-        return survey(decision.wish, state_dir)
-    return None if decision.action == "remove" else decision.found
-
-
-def _new_file(decision: Decision, content: bytes) -> _files.NewFile:
-    wish, owner, group = decision.wish, decision.wish.owner, decision.wish.group
-    if decision.found is not None and os.geteuid() == 0:
-        # The new key belongs to whom the old one did, where the options do not say otherwise.
-        owner = str(decision.there.file.uid) if owner is None else owner
-        group = str(decision.there.file.gid) if group is None else group
-    return _files.NewFile(wish.path, content, wish.mode, owner, group)
-
-
-def _each(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """Apply on every core: keys under a passphrase take time, in code that releases the interpreter's lock."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(function, items))

@@ -4,6 +4,8 @@
 
 """What private_key is asked for, what is there, and what follows: everything is decided before anything changes.
 
+The same for keys in files and on tokens; what differs is asked of the place (provision_files.py, provision_tokens.py).
+
 Invariants:
 
 - Something that is there and cannot be read as a key is an error whatever the options say; so is a wrong passphrase.
@@ -16,27 +18,28 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    FileError,
-    KeyExists,
-    KeyopsError,
-    OptionError,
-)
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyExists, KeyopsError, OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import check_new_passphrase, read_mode
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm as algorithms
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, usage_attribute
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 
-#: No private key file is larger: RSA-16384 in PEM has 13 kB.
-_LIMIT = 256 * 1024
+#: Options of an item that say something of keys on tokens, or of key files, only; with what they are when not given.
+_OF_TOKENS: dict = {"pin": None, "archive": "possible", "request": None, "accept_findings": []}
+_OF_FILES: dict = {"passphrase": None, "mode": "0600", "owner": None, "group": None}
 
 
 @dataclass(frozen=True)
 class Wish:
-    """One checked item of the option ``keys``. ``usage`` and ``algorithm`` may be empty for a key that is to go."""
+    """One checked item of the option ``keys``. ``usage`` and ``algorithm`` may be empty for a key that is to go.
+
+    Attributes:
+        path, passphrase, mode, owner, group: of a key file.
+        token: of a key on a token: ``_flow.provision_tokens.TokenWish``; None for a file.
+    """
 
     key: str
     path: str
@@ -49,6 +52,7 @@ class Wish:
     owner: str | None
     group: str | None
     destroy_unarchived: bool
+    token: Any = None
 
 
 @dataclass(frozen=True)
@@ -56,18 +60,27 @@ class Found:
     """A key that is there.
 
     Attributes:
-        file: as it was read.
+        file: as it was read; None for a key on a token.
         facts: of the key.
         encrypted: whether its file is.
         usage: bound to it or, when a tool has dropped that, stated by this host's receipt; or None.
         receipt: this host's, or None.
+        token: the ``_tokens.keys.Pair`` of a key on a token; None for a file.
     """
 
-    file: _files.ExistingFile
+    file: _files.ExistingFile | None
     facts: KeyFacts
-    encrypted: bool
+    encrypted: bool | None
     usage: str | None
     receipt: Receipt | None
+    token: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def there(self) -> _files.ExistingFile:
+        """The file, for what is done with files only."""
+        if self.file is None:
+            raise AssertionError("only keys in files come here")
+        return self.file
 
 
 @dataclass(frozen=True)
@@ -94,14 +107,13 @@ def read_wishes(items: Sequence[dict]) -> list[Wish]:
         OptionError: an item is wrong, or two items name the same file.
     """
     wishes: list[Wish] = []
-    seen: dict[str, int] = {}
+    seen: dict[object, int] = {}
     for number, item in enumerate(items):
         try:
             wish = _read_wish(item)
         except KeyopsError as error:
             raise type(error)(f"keys[{number}].{error}") from error
-        folder, name = os.path.split(wish.path)
-        place = os.path.join(os.path.realpath(folder), name)
+        place = _place(wish)
         if place in seen:
             raise OptionError(f"keys[{number}].key: {wish.key} is also the key of keys[{seen[place]}]; name it once")
         seen[place] = number
@@ -109,70 +121,77 @@ def read_wishes(items: Sequence[dict]) -> list[Wish]:
     return wishes
 
 
+def _place(wish: Wish) -> object:
+    """What two items may not share. Tokens by two names, label and serial number, are told apart when they are open."""
+    if wish.token is not None:
+        named = wish.token.uri
+        return (named.module_path, named.token, named.serial, named.label)
+    folder, name = os.path.split(wish.path)
+    return os.path.join(os.path.realpath(folder), name)
+
+
 def _read_wish(item: dict) -> Wish:
-    path = reference.parse_path(item["key"]).path
+    named = reference.parse(item["key"])
     if item["state"] == "present":
         for name in ("usage", "algorithm"):
             if item[name] is None:
                 raise OptionError(f"{name}: is missing; a key with state: present needs it")
         algorithms.check_pair(item["algorithm"], item["usage"])
+    for name, default in (_OF_FILES if named.uri else _OF_TOKENS).items():
+        if item.get(name, default) != default:
+            kind = "a key file" if named.uri else "a key on a token"
+            raise OptionError(f"{name}: says something of {kind}, and this key is none; leave it out")
     check_new_passphrase(item["passphrase"])
     same = ("key", "state", "regenerate", "passphrase", "owner", "group", "destroy_unarchived")
     return Wish(
-        path=path,
+        path=named.path,
         usage=item["usage"] or "",
         algorithm=item["algorithm"] or "",
         mode=read_mode(item["mode"]),
+        token=_token_wish(item, named.uri) if named.uri else None,
         **{name: item[name] for name in same},
     )
 
 
-def survey(wish: Wish, state_dir: str) -> Found | None:
-    """The key that is there, or None.
+def _token_wish(item: dict, uri: Any) -> Any:
+    # Not at the top: plays on key files load nothing of tokens.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import provision_tokens
 
-    Raises:
-        KeyUnreadable, WrongPassphrase: there is something else, or it does not open; the message names the path.
-        FileError, StateError: its file or receipt cannot be read.
-    """
-    existing = _files.read_existing(wish.path, _LIMIT)
-    if existing is None:
-        return None
-    try:
-        facts = key_file.facts_of(existing.content, wish.passphrase)
-        if facts.container == "openssh":
-            # Its public half is in clear: only loading it shows whether the passphrase fits.
-            key_file.load(existing.content, wish.passphrase)
-        encrypted = key_file.is_encrypted(existing.content)
-    except KeyopsError as error:
-        raise type(error)(f"{wish.key}: {error}") from error
-    receipt = _receipts.read_receipt(state_dir, facts.key_id)
-    usage = facts.bound_usage or (receipt.usage if receipt else None)
-    return Found(existing, facts, encrypted, usage, receipt)
+    return provision_tokens.read(item, uri)
 
 
-def decide(wish: Wish, found: Found | None) -> Decision:
+def decide(wish: Wish, found: Found | None, place: Any) -> Decision:
     """What follows from the wish and what is there; nothing is changed yet.
+
+    Args:
+        place: where the key is: ``Files`` or ``Tokens``.
 
     Raises:
         KeyExists: there is another key, and ``regenerate`` does not allow to replace it.
-        FileError: what follows is not possible here.
+        KeyopsError: what follows is not possible here.
     """
+    decision = _decided(wish, found, place)
+    if decision.action != "none":
+        place.check(decision)
+    return decision
+
+
+def _decided(wish: Wish, found: Found | None, place: Any) -> Decision:
     if wish.state == "absent":
-        return _checked(Decision(wish, found, "remove" if found else "none"))
+        return Decision(wish, found, "remove" if found else "none")
     if found is None:
-        return _checked(Decision(wish, None, "create"))
-    different, unprotected = differences(wish, found)
+        return Decision(wish, None, "create")
+    different, unprotected = differences(wish, found), place.unprotected(wish, found)
     every = "; ".join((*different, *unprotected))
     if _is_replaced(wish.regenerate, different, unprotected):
-        return _checked(Decision(wish, found, "replace"))
+        return Decision(wish, found, "replace")
     if every and wish.regenerate == "fail":
         raise KeyExists(
             f"{wish.key}: there is another key: {every}. It is not overwritten. Change the options or the path; "
             "regenerate: never keeps it as it is, partial_idempotence and full_idempotence replace it"
         )
-    adjusted = _files.needs_attributes(found.file, wish.mode, wish.owner, wish.group)
     warning = f"{wish.key}: the key was kept although it is another one: {every}" if every else None
-    return Decision(wish, found, "adjust" if adjusted else "keep", warning)
+    return Decision(wish, found, "adjust" if place.adjusts(wish, found) else "keep", warning)
 
 
 def _is_replaced(regenerate: str, different: Sequence[str], unprotected: Sequence[str]) -> bool:
@@ -183,40 +202,16 @@ def _is_replaced(regenerate: str, different: Sequence[str], unprotected: Sequenc
     return regenerate == "always"
 
 
-def _checked(decision: Decision) -> Decision:
-    if decision.action == "none":
-        return decision
-    wish = decision.wish
-    try:
-        if decision.action == "remove":
-            _files.check_target(wish.path)
-        else:
-            _files.check_target(wish.path, wish.owner, wish.group)
-        if decision.action in ("remove", "replace"):
-            key_file.check_only_key(decision.there.file.content)
-    except FileError as error:
-        raise type(error)(f"{wish.key}: {error}") from error
-    except KeyopsError as error:
-        raise KeyExists(f"{wish.key}: {error}; it is neither replaced nor removed") from error
-    return decision
-
-
-def differences(wish: Wish, found: Found) -> tuple[list[str], list[str]]:
-    """How the key differs from the wish: in algorithm or usage, and in how its file protects it or states its usage."""
-    different, unprotected = [], []
+def differences(wish: Wish, found: Found) -> list[str]:
+    """How the key itself differs from the wish: in algorithm or usage."""
+    different = []
     if found.facts.algorithm != wish.algorithm:
         different.append(f"its algorithm is {found.facts.algorithm}, not {wish.algorithm}")
     if found.usage == usage_attribute.CONFLICT:
         different.append("it is bound to several usages")
-    elif found.usage is None:
-        unprotected.append("nothing shows its usage")
-    elif found.usage != wish.usage:
+    elif found.usage is not None and found.usage != wish.usage:
         different.append(f"its usage is {found.usage}, not {wish.usage}")
-    if found.facts.container not in ("pkcs8", "encrypted-pkcs8"):
-        unprotected.append(f"its file is in the {found.facts.container} format, not PKCS#8")
-    if found.encrypted != (wish.passphrase is not None):
-        unprotected.append("its file is encrypted" if found.encrypted else "its file is not encrypted")
-    return different, unprotected
+    return different
 
 
 def needs_archive(found: Found) -> bool:

@@ -26,7 +26,7 @@ _WORDS = {
     "none": "absent",
 }
 _NOTHING = dict.fromkeys(("key_id", "algorithm", "usage", "public_key", "encrypted", "mode", "owner", "group"))
-_DIFF = ("key_id", "algorithm", "usage", "encrypted", "mode", "owner", "group")
+_DIFF = ("key_id", "algorithm", "usage", "encrypted", "mode", "owner", "group", "object_id")
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,24 @@ def predicted(decision: Decision) -> Outcome:
     """The outcome that a run without check mode would have. A key that does not exist yet has no key ID."""
     if decision.action not in ("create", "replace", "adjust"):
         return _outcome(decision, _facts(decision.found))
-    wish, before = decision.wish, _facts(decision.found)
-    after = {
-        "mode": f"{wish.mode:04o}",
-        "owner": wish.owner or before["owner"] or _user(),
-        "group": wish.group or before["group"] or _group(),
-    }
+    before = _facts(decision.found)
+    return _outcome(decision, {**before, **_expected(decision, before)})
+
+
+def _expected(decision: Decision, before: dict) -> dict:
+    wish = decision.wish
+    after: dict = {}
     if decision.action != "adjust":
         after.update(key_id=None, public_key=None, algorithm=wish.algorithm, usage=wish.usage)
+    if wish.token is not None:
+        given = wish.token.uri.object_id
+        return {**after, "object_id": given.hex() if given else None}
+    if decision.action != "adjust":
         after["encrypted"] = wish.passphrase is not None
-    return _outcome(decision, {**before, **after})
+    after["mode"] = f"{wish.mode:04o}"
+    after["owner"] = wish.owner or before["owner"] or _user()
+    after["group"] = wish.group or before["group"] or _group()
+    return after
 
 
 def unchanged(decision: Decision) -> dict:
@@ -95,20 +103,20 @@ def _row(decision: Decision, facts: dict, action: str) -> dict:
 def _facts(found: Found | None) -> dict:
     if found is None:
         return dict(_NOTHING)
-    return {
+    facts = {
         "key_id": found.facts.key_id,
         "algorithm": found.facts.algorithm,
         "usage": found.usage,
         "public_key": pem.write("PUBLIC KEY", found.facts.public_key).decode("ascii"),
         "encrypted": found.encrypted,
-        "mode": f"{found.file.mode:04o}",
-        "owner": found.file.owner,
-        "group": found.file.group,
     }
+    if found.file is None:
+        return {**_NOTHING, **facts, "object_id": found.token.private.object_id}
+    return {**facts, "mode": f"{found.file.mode:04o}", "owner": found.file.owner, "group": found.file.group}
 
 
 def _shown(facts: dict) -> dict:
-    return {name: facts[name] for name in _DIFF}
+    return {name: facts[name] for name in _DIFF if name in facts}
 
 
 def _user() -> str:

@@ -73,7 +73,7 @@ OPTIONS = [
     Row(
         "pkcs11 reference",
         "KeyReferenceError",
-        ("key", "path"),
+        ("key", "pin-value", "token"),
         lambda b: b.private_key(key=f"pkcs11:token=x;pin-value={SECRET}"),
     ),
     Row(
