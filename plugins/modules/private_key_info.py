@@ -25,11 +25,17 @@ options:
     default: []
     suboptions:
       key:
-        description: Key reference, an absolute path.
+        description: Key reference, an absolute path or the C(pkcs11:) URI (RFC 7512) of a key on a token.
         type: str
         required: true
       passphrase:
-        description: Passphrase of an encrypted key.
+        description: Passphrase of an encrypted key file.
+        type: str
+      pin:
+        description:
+          - User PIN of the token, unless C(pin-source) is in the URI. It is tried once, and each token is logged in to
+            once, so it may stand in one item or in O(tokens) for all keys of a token.
+          - Without a login, a token shows no private keys.
         type: str
       usage:
         description:
@@ -113,6 +119,22 @@ options:
             description: One passphrase.
             type: str
             required: true
+  tokens:
+    description:
+      - PKCS#11 tokens on which all private keys are discovered. Certificates on a token are evidence for all keys.
+      - The library python-pkcs11 is needed on the host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      uri:
+        description:
+          - The C(pkcs11:) URI of the token, with C(module-path), and C(token) or C(serial) when a PIN is given.
+        type: str
+        required: true
+      pin:
+        description: User PIN of the token, unless C(pin-source) is in the URI. It is tried once.
+        type: str
   authorized_keys:
     description:
       - Further files on the host in C(authorized_keys) format. Keys that stand in one may not be archived.
@@ -163,6 +185,13 @@ EXAMPLES = r"""
         - passphrase: "{{ keystore_passphrase }}"
   register: discovered
 
+- name: Discover what is on the host's token
+  keyops.lifecycle.private_key_info:
+    tokens:
+      - uri: pkcs11:token=ops?module-path=/usr/lib/softhsm/libsofthsm2.so
+        pin: "{{ ops_pin }}"
+  register: on_token
+
 - name: Name the keys that may not be archived, and why
   ansible.builtin.debug:
     msg: "{{ item.key }}: {{ item.refusal.message }}"
@@ -208,14 +237,16 @@ results:
       sample: rsa-3072
     usage:
       description:
-        - The usage that the key carries inside itself, or V(null).
+        - The usage that the key carries inside itself, or that its attributes on a token bind it to, or V(null).
+        - On a token, every key that may sign has V(signature), since attributes do not tell the three usages that
+          sign apart.
         - V(conflict) when it carries several, or one that cannot be read.
       type: str
       returned: always
       sample: key_transport
     container:
       description:
-        - V(pkcs8), V(encrypted-pkcs8), V(traditional) or V(openssh). V(null) when the key cannot be read.
+        - V(pkcs8), V(encrypted-pkcs8), V(traditional), V(openssh) or V(token). V(null) when the key cannot be read.
         - For keys that O(search) has found also V(pkcs12), V(putty), V(jks), V(jceks), V(openpgp) and V(ssh1).
           Of the last three, and of a V(pkcs12) that no passphrase opens, there is one row for the whole file without a
           key ID, and RV(results[].error) says that it was not opened.
@@ -251,6 +282,48 @@ results:
       description: How many names the file has. Only the first that was seen has a row.
       type: int
       returned: always
+    token:
+      description: Where a key on a token is, and what the token says of it. V(null) for a file.
+      type: dict
+      returned: always
+      contains:
+        label:
+          description: Label of the token.
+          type: str
+          returned: always
+        serial:
+          description: Serial number of the token.
+          type: str
+          returned: always
+        manufacturer:
+          description: Who made the token.
+          type: str
+          returned: always
+        model:
+          description: Its model.
+          type: str
+          returned: always
+        object:
+          description: Label of the key. V(null) when there is none.
+          type: str
+          returned: always
+        id:
+          description: ID of the key (C(CKA_ID)) in hex.
+          type: str
+          returned: always
+        key_type:
+          description: Its type, as PKCS#11 calls it.
+          type: str
+          returned: always
+          sample: RSA
+        attributes:
+          description:
+            - The attributes that the token tells, in lower case, as evidence. A key with C(sign) or C(sign_recover)
+              signs, and may not be archived, whatever is declared.
+            - A key with C(modifiable) is bound to no usage, since that can still be changed.
+          type: dict
+          returned: always
+          sample: {decrypt: true, extractable: true, modifiable: false, sensitive: true, sign: false}
     evidence:
       description: What shows the key's usage. V(null) when the key cannot be read.
       type: dict
@@ -544,8 +617,8 @@ receipts:
       returned: always
 public_keys:
   description:
-    - The public keys of RV(certificates), RV(certificate_requests) and RV(authorized_keys) by their key IDs, in base64 of
-      DER (SubjectPublicKeyInfo). Those of RV(results) stand there.
+    - The public keys of RV(certificates), RV(certificate_requests) and RV(authorized_keys) by their key IDs, in base64
+      of DER (SubjectPublicKeyInfo). Those of RV(results) stand there.
   returned: with O(search)
   type: dict
 searched:
@@ -597,6 +670,7 @@ ARGUMENT_SPEC = {
         "no_log": False,
         "options": {
             **_options.EXISTING_KEY,
+            "pin": {"type": "str", "no_log": True},
             "usage": {"type": "str", "choices": _options.USAGES},
             "certificates": {"type": "list", "elements": "path", "default": []},
         },
@@ -620,6 +694,13 @@ ARGUMENT_SPEC = {
                 "options": {"passphrase": {"type": "str", "required": True, "no_log": True}},
             },
         },
+    },
+    "tokens": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "no_log": False,
+        "options": _options.TOKEN,
     },
     "authorized_keys": {"type": "list", "elements": "path", "default": [], "no_log": False},
 }

@@ -5,7 +5,8 @@
 """Look at keys and at what shows their usage; change nothing.
 
 1. Search the given folders for private keys, certificates and more (inspect_search.py).
-2. Read the public facts of the named keys; what cannot be read is told per key.
+2. Read the public facts of the named keys, and of those on the searched tokens (inspect_tokens.py); what cannot be
+   read is told per key.
 3. Gather the evidence about all of them in one pass, and judge each as archiving would.
 
 Results hold public facts only. A key that cannot be read is no failure: finding such keys is what this is for.
@@ -16,7 +17,8 @@ from __future__ import annotations
 import base64
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import describe
@@ -33,7 +35,14 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
-from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import eligibility, evidence, reading, ssh, usages
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import (
+    discovery,
+    eligibility,
+    evidence,
+    reading,
+    ssh,
+    usages,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts, Evidence
 
 
@@ -50,6 +59,7 @@ class _Looked:
         error: why something cannot be read, or None.
         found: by the search, not named.
         part: its number in a file with several keys, or None.
+        on_token: ``inspect_tokens.KeyOnToken`` of a key on a token; None for a file.
     """
 
     item: dict = field(repr=False)
@@ -62,6 +72,7 @@ class _Looked:
     error: KeyopsError | None = None
     found: bool = False
     part: int | None = None
+    on_token: Any = None
 
 
 def run(task: HostTask) -> FlowResult:
@@ -70,23 +81,59 @@ def run(task: HostTask) -> FlowResult:
     state_dir = params["state_dir"] or _receipts.default_state_dir()
     places = ssh.SshPlaces(extra=tuple(params["authorized_keys"]))
     searched = inspect_search.run(params["search"], places)
-    named = [_look(item, reference.parse(item["key"]).path) for item in params["keys"]]
-    looked = [*named, *_found(searched, {one.path for one in named})]
+    tokens = _look_at_tokens(params)
+    on_tokens = iter(tokens.named if tokens else ())
+    named = [
+        _of_token(next(on_tokens))
+        if reference.is_token(item["key"])
+        else _look(item, reference.parse_path(item["key"]).path)
+        for item in params["keys"]
+    ]
+    found_on_tokens = [_of_token(one) for one in tokens.found] if tokens else []
+    looked = [*named, *_found(searched, {one.path for one in named}), *found_on_tokens]
     gathered = evidence.gather(
         [_subject(one) for one in looked if one.facts],
         state_dir,
         places=places,
-        findings=searched.findings if searched else None,
+        findings=_findings(searched, tokens),
     )
     known = iter(zip(gathered.evidence, gathered.receipts))
     results = [_row(one, *next(known)) if one.facts else _row(one) for one in looked]
     told = [*searched.findings.not_looked_at, *inspect_search.not_returned(searched)] if searched else []
     receipts, unreadable = _receipts.read_all(state_dir) if searched else ([], [])
+    told += tokens.not_looked_at if tokens else ()
     not_looked_at = list(dict.fromkeys([*told, *unreadable, *gathered.not_looked_at]))
     more = {"receipts": [asdict(one) for one in receipts]} if searched else {}
     return FlowResult(
         False, results, extra={**inspect_search.returned(searched), **more, "not_looked_at": not_looked_at}
     )
+
+
+def _look_at_tokens(params: dict) -> Any:
+    """``inspect_tokens.Looked``, or None when no token is named."""
+    items = [item for item in params["keys"] if reference.is_token(item["key"])]
+    searched = params.get("tokens") or []
+    if not items and not searched:
+        return None
+    # Not at the top: what looks at files loads nothing of tokens.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import inspect_tokens
+
+    return inspect_tokens.look(items, searched)
+
+
+def _of_token(key: Any) -> _Looked:
+    container = key.facts.container if key.facts else None
+    more = {"facts": key.facts, "named": key.named, "error": key.error, "found": key.found, "on_token": key}
+    return _Looked(key.item, "", container=container, **more)
+
+
+def _findings(searched: inspect_search.Searched | None, tokens: Any) -> discovery.Findings | None:
+    """What the search found, with the certificates on tokens."""
+    findings = searched.findings if searched else None
+    if tokens is None:
+        return findings
+    before = findings or discovery.Findings()
+    return replace(before, certificates=(*before.certificates, *tokens.certificates))
 
 
 def _look(item: dict, path: str) -> _Looked:
@@ -141,7 +188,7 @@ def _row(one: _Looked, known: Evidence | None = None, receipt: Receipt | None = 
     facts, place = one.facts, one.place
     row = {
         **{"key": reading.shown(one.item["key"]), "found": one.found, "part": one.part},
-        "exists": one.found or os.path.lexists(one.path),
+        "exists": one.found or (one.on_token.exists if one.on_token else os.path.lexists(one.path)),
         "key_id": facts.key_id if facts else None,
         "algorithm": facts.algorithm if facts else None,
         "usage": facts.bound_usage if facts else None,
@@ -153,6 +200,7 @@ def _row(one: _Looked, known: Evidence | None = None, receipt: Receipt | None = 
         "group": inspect_search.group_of(place) if place else None,
         "modified": inspect_search.modified_of(place) if place else None,
         "hard_links": place.links if place else None,
+        "token": one.on_token.row() if one.on_token else None,
         "evidence": _evidence_row(known, receipt) if known else None,
         "error": _told(one.error),
     }
