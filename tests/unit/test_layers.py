@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "plugin_utils": {"module_utils", "plugin_utils"},
     "action": {"module_utils", "modules", "plugin_utils"},
     "callback": {"plugin_utils"},
-    "filter": {"module_utils", "modules"},
+    "filter": {"module_utils", "modules", "plugin_utils"},
     "test": {"module_utils"},
     "doc_fragments": set(),
 }
@@ -50,6 +50,7 @@ ANSIBLE_MAY = {
     PLUGINS / "plugin_utils" / "lifecycle_action.py",
     PLUGINS / "callback" / "job_statistics.py",
     PLUGINS / "filter" / "agent_ids.py",
+    PLUGINS / "filter" / "audit_report.py",
     PLUGINS / "filter" / "key_id.py",
     PLUGINS / "filter" / "key_options.py",
     PLUGINS / "filter" / "pkcs11_uri.py",

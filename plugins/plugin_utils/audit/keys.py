@@ -201,7 +201,9 @@ def _of_policy(key: KeySeen, used: Usage, known: Known) -> Iterator[Finding]:
 def _violation(key: KeySeen, broken: Violation, prefix: str = "", told: str = "") -> Finding:
     kind = _KINDS.get(broken.rule.rsplit(".", 1)[-1], catalogue.POLICY_VIOLATION)
     detail = f"{prefix}{broken.text}{told}. Rule {broken.rule}: {broken.allowed} (source: {broken.source})"
-    return _about(key, kind, detail, f"{prefix}{broken.rule} {broken.text}", broken.severity)
+    subject = f"{prefix}{broken.rule} {broken.text}"
+    remedy = f"{broken.remedy[:1].upper()}{broken.remedy[1:]}."
+    return Finding(kind, key.host, key.place, key.key_id or "", detail, subject, broken.severity, remedy)
 
 
 def certificates_of(keys: Iterable[KeySeen]) -> list[CertificateSeen]:

@@ -25,7 +25,7 @@ class Finding:
         key_id: empty where it is not about one key.
         detail: what exactly.
         subject: tells apart findings of one kind at one place (a rule, a certificate); part of the fingerprint.
-        severity: another than the kind's, or empty.
+        severity, remedy: others than the kind's, or empty.
     """
 
     kind: Kind
@@ -35,6 +35,7 @@ class Finding:
     detail: str = ""
     subject: str = ""
     severity: str = ""
+    remedy: str = ""
 
     @property
     def fingerprint(self) -> str:

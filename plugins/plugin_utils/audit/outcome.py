@@ -71,7 +71,7 @@ def _finding(one: Finding, told: Accepted | None) -> dict:
     return {
         **{"id": one.kind.id, "slug": one.kind.slug, "severity": one.severity or one.kind.severity},
         **{"title": one.kind.title, "host": one.host, "place": one.place, "key_id": one.key_id},
-        **{"detail": detail, "remedy": one.kind.remedy, "fingerprint": one.fingerprint},
+        **{"detail": detail, "remedy": one.remedy or one.kind.remedy, "fingerprint": one.fingerprint},
         "accepted": {"reason": told.acceptance.reason, "expires": told.acceptance.expires.isoformat()}
         if told and counts
         else None,
@@ -161,18 +161,23 @@ def _vault(vault: VaultSeen | None) -> dict | None:
 
 def _repairs(
     all_keys: Sequence[KeySeen], findings: Iterable[Finding], policy: Policy | None, judgement: Judgement
-) -> list[dict]:
+) -> dict[str, list[dict]]:
     """What can be mended without harm: modes that only lose bits, owners that somebody has named. One per file."""
     wrong = {(one.host, one.place) for one in findings if one.kind in _REPAIRED}
-    found = {}
+    found: dict[tuple[str, str], dict] = {}
     for key in all_keys:
         path = str(key.row.get("key", ""))
         if (key.host, key.place) in wrong and key.mode is not None and path[:1] == "/":
             rules = policy.rule_for(judgement.usages[key.host, key.place].name) if policy else {}
             change = dict(_repair(key, key.mode, rules))
             if change:
-                found[key.host, path] = {"host": key.host, "key": path, "key_id": key.key_id, **change}
-    return list(found.values())
+                # Without its passphrase, the host cannot compare the key ID of an encrypted key.
+                key_id = None if key.encrypted else key.key_id
+                found[key.host, path] = {"key": path, "key_id": key_id, **change}
+    by_host: dict[str, list[dict]] = {}
+    for (host, dummy), item in found.items():
+        by_host.setdefault(host, []).append(item)
+    return by_host
 
 
 def _repair(key: KeySeen, mode: int, rules: Any) -> Iterator[tuple[str, str]]:

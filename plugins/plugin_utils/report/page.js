@@ -1,0 +1,62 @@
+"use strict";
+// Filters and sorts the tables that are there; it makes no element from any value. Copyright: see the collection.
+(() => {
+  const collator = new Intl.Collator("en", { numeric: true });
+
+  const cellValue = (row, index, kind) => {
+    const cell = row.cells[index];
+    const given = cell.dataset.value;
+    return kind === "text" ? cell.textContent.trim() : Number(given === undefined ? cell.textContent : given);
+  };
+
+  const sortBy = (table, header, index) => {
+    const kind = header.dataset.sort;
+    const direction = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    const body = table.tBodies[0];
+    const rows = Array.from(body.rows, (row) => [cellValue(row, index, kind), row]);
+    rows.sort((a, b) => direction * (kind === "text" ? collator.compare(a[0], b[0]) : a[0] - b[0]));
+    body.append(...rows.map((pair) => pair[1]));
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+  };
+
+  const makeSortable = (table) => {
+    Array.from(table.tHead.rows[0].cells).forEach((header, index) => {
+      if (!header.dataset.sort) return;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...header.childNodes);
+      header.append(button);
+      button.addEventListener("click", () => sortBy(table, header, index));
+    });
+  };
+
+  const textOf = new WeakMap();
+  const searchable = (row) => {
+    if (!textOf.has(row)) textOf.set(row, `${row.textContent} ${row.dataset.key || ""}`.toLowerCase());
+    return textOf.get(row);
+  };
+
+  const matches = (row, wanted) => wanted.every(([name, value]) =>
+    name === "text" ? value.split(/\s+/).every((word) => searchable(row).includes(word)) : row.dataset[name] === value);
+
+  const filter = (controls, table) => {
+    const wanted = Array.from(controls.querySelectorAll("[data-filter]"),
+      (field) => [field.dataset.filter, field.dataset.filter === "text" ? field.value.trim().toLowerCase() : field.value])
+      .filter((pair) => pair[1] !== "");
+    let shown = 0;
+    for (const row of table.tBodies[0].rows) {
+      row.hidden = !matches(row, wanted);
+      if (!row.hidden) shown += 1;
+    }
+    controls.querySelector("output").textContent = `${shown} of ${table.tBodies[0].rows.length}`;
+  };
+
+  for (const controls of document.querySelectorAll(".controls")) {
+    const table = document.getElementById(controls.dataset.table);
+    makeSortable(table);
+    controls.hidden = false;
+    controls.addEventListener("input", () => filter(controls, table));
+    filter(controls, table);
+  }
+})();
