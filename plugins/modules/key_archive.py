@@ -16,6 +16,8 @@ description:
     facts in the vault. The vault, the controller and any number of agents below the threshold can read none of it.
   - Refuses every key that signs or authenticates, or that may do so, with the class of the refusal. There is no
     option to archive such a key.
+  - A key on a token is wrapped inside it, so that its plaintext is never in the host's memory. Every agent then needs a
+    O(recovery_groups[].agents[].wrapping_certificate).
   - A key is archived once. A second run stores nothing, unless its recovery groups, its owner or its certificates
     have changed. Then a new revision is added.
   - The host keeps a receipt. M(keyops.lifecycle.csr) and M(keyops.lifecycle.private_key) ask for it before a key is
@@ -28,7 +30,8 @@ options:
     required: true
     suboptions:
       key:
-        description: Key reference, an absolute path.
+        description: Key reference, an absolute path or a C(pkcs11:) URI with C(module-path), C(token) or C(serial), and
+          C(object).
         type: str
         required: true
       usage:
@@ -38,7 +41,11 @@ options:
         type: str
         choices: [signature, certificate_signing, authentication, key_transport, key_agreement]
       passphrase:
-        description: Passphrase of an encrypted key.
+        description: Passphrase of an encrypted key file.
+        type: str
+      pin:
+        description: >-
+          User PIN of the token that O(keys[].key) is on. A C(pin-source=file:) in the URI does the same.
         type: str
       certificates:
         description: Paths on the host of certificates and certificate requests for this key. They are evidence.
@@ -92,6 +99,16 @@ author:
 """
 
 EXAMPLES = r"""
+- name: Archive a key that is on a token
+  keyops.lifecycle.key_archive:
+    vault:
+      path: /srv/keyops/vault.db
+    key_owner: mail.example.com
+    keys:
+      - key: pkcs11:token=ops;object=mail?module-path=/usr/lib/softhsm/libsofthsm2.so
+        pin: "{{ ops_pin }}"
+    recovery_groups: "{{ keyops_recovery_groups }}" # each agent with its wrapping_certificate
+
 - name: Archive the mail key
   keyops.lifecycle.key_archive:
     vault:
@@ -201,6 +218,7 @@ ARGUMENT_SPEC = {
         "no_log": False,
         "options": {
             **_options.EXISTING_KEY,
+            "pin": {"type": "str", "no_log": True},
             "usage": {"type": "str", "choices": _options.USAGES},
             "certificates": {"type": "list", "elements": "path", "default": []},
             "accept_declared_usage": {"type": "bool", "default": False},

@@ -15,6 +15,8 @@ description:
   - Runs on the owner's host, where M(keyops.lifecycle.recovery_request) made the request. Verifies the approvals,
     opens the sealed keys with the shares of a quorum, proves that each is the key that was asked for, and writes it
     with its usage.
+  - A key that goes into a token is unwrapped in the token, answers a challenge there, and is sensitive and not
+    extractable unless asked otherwise.
   - All keys of the task are opened before the first is written. A file that holds another key is never overwritten.
   - When all keys of the request are back, its one-time key is removed.
 options:
@@ -33,9 +35,18 @@ options:
         type: str
         required: true
       key:
-        description: Key reference, an absolute path. A key that is there already is left alone.
+        description: >-
+          Key reference, an absolute path or a C(pkcs11:) URI. A key that is there already is left alone. It must be
+          the place that the request says. A URI without C(object) gives the key the label that it had.
         type: str
         required: true
+      pin:
+        description: User PIN of the token that O(keys[].key) is on. A C(pin-source=file:) in the URI does the same.
+        type: str
+      extractable:
+        description: Whether the token may wrap the key again, as another archiving from the token needs.
+        type: bool
+        default: false
       passphrase:
         description: Encrypt the written key with this passphrase.
         type: str
@@ -135,6 +146,8 @@ ARGUMENT_SPEC = {
         "options": {
             "key_id": {"type": "str", "required": True},
             **_options.EXISTING_KEY,
+            "pin": {"type": "str", "no_log": True},
+            "extractable": {"type": "bool", "default": False},
             "mode": {"type": "str", "default": "0600"},
             "owner": {"type": "str"},
             "group": {"type": "str"},

@@ -45,6 +45,21 @@ options:
   signing_key_passphrase:
     description: Passphrase of O(signing_key).
     type: str
+  wrapping_key:
+    description: >-
+      Key reference of the agent's wrapping key on this machine, the key of its
+      O(keyops.lifecycle.key_archive#module:recovery_groups[].agents[].wrapping_certificate). Needed for keys that were
+      archived from a token.
+    type: str
+  wrapping_key_passphrase:
+    description: Passphrase of O(wrapping_key).
+    type: str
+  allow_file:
+    description:
+      - Allow that keys which were archived from a token go into files, where the request wants them there.
+      - Without it nothing is released for such a key. A request for a token needs no permission.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - keyops.lifecycle.attributes
   - keyops.lifecycle.attributes.vault_group
@@ -140,6 +155,12 @@ results:
       type: list
       elements: str
       returned: success
+    target:
+      description: >-
+        The key reference to which the key goes by the request, or empty where it does not say: then it is a file.
+        Control characters are written as C(\u) and four digits. That a token is one is the host's word.
+      type: str
+      returned: when the request says it
     usages:
       description: What the key is for, by the revisions whose shares were released.
       type: list
@@ -185,6 +206,9 @@ ARGUMENT_SPEC = {
     "encryption_key_passphrase": {"type": "str", "no_log": True},
     "signing_key": {"type": "str", "required": True, "no_log": False},
     "signing_key_passphrase": {"type": "str", "no_log": True},
+    "wrapping_key": {"type": "str", "no_log": False},
+    "wrapping_key_passphrase": {"type": "str", "no_log": True},
+    "allow_file": {"type": "bool", "default": False},
 }
 
 

@@ -13,7 +13,7 @@ short_description: Ask the recovery agents for archived keys
 version_added: 0.1.0
 description:
   - Runs on the owner's host. Makes a one-time key there, to which the agents encrypt their shares, and a request that
-    the requester signs.
+    the requester signs. Where keys go into a token, that token makes a second one.
   - RV(request_id) commits to everything in the request, the one-time key included. Give it and the key owner to the
     agents by another way than the vault, by telephone, ticket or in a meeting. They compare both.
   - A second run with the same options finds the open request and asks nothing new.
@@ -28,6 +28,16 @@ options:
         description: The key ID, see M(keyops.lifecycle.key_archive_info).
         type: str
         required: true
+      key:
+        description:
+          - Where the key goes, an absolute path or a C(pkcs11:) URI. The agents are shown it, and
+            M(keyops.lifecycle.key_recovery) puts the key nowhere else.
+          - Without it the key goes into any file. All keys of one request that go into a token go into the same one.
+          - A URI without C(object) gives the key the label that it had.
+        type: str
+      pin:
+        description: User PIN of the token that O(keys[].key) is on. A C(pin-source=file:) in the URI does the same.
+        type: str
   key_owner:
     description: The person or service that the keys belong to, as archived.
     type: str
@@ -123,7 +133,11 @@ ARGUMENT_SPEC = {
         "elements": "dict",
         "required": True,
         "no_log": False,
-        "options": {"key_id": {"type": "str", "required": True}},
+        "options": {
+            "key_id": {"type": "str", "required": True},
+            "key": {"type": "str", "no_log": False},
+            "pin": {"type": "str", "no_log": True},
+        },
     },
     "key_owner": {"type": "str", "required": True, "no_log": False},
     "reason": {"type": "str", "required": True},

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import tokens
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from cryptography.hazmat.primitives import serialization
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
     approve,
@@ -29,7 +32,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof
-from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask, digest_of
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import (
+    FlowResult,
+    HostTask,
+    digest_of,
+)
 from ansible_collections.keyops.lifecycle.plugins.modules import (
     key_archive,
     key_recovery,
@@ -70,6 +77,7 @@ class Machine:
         on_relay: called with (step, relay) before the relay reaches the flow, so that a test can play a bad vault.
         log_signing_key: path of the key that signs events.
         on_reply: called with (step, results, relay) before the reply reaches the controller, to play a bad host.
+        store: the tokens of this machine; then each step runs in a process of its own, as on a host.
     """
 
     name: str
@@ -79,6 +87,7 @@ class Machine:
     on_relay: object = None
     on_reply: object = None
     log_signing_key: str | None = None
+    store: tokens.Store | None = None
 
     def run(self, module: str, check_mode: bool = False, transport: str = "local", **options: object) -> dict:
         """Run a module as its action does; raises what the user would see as an error.
@@ -102,7 +111,7 @@ class Machine:
             if self.on_relay:
                 carried = self.on_relay(step, carried)
             try:
-                outcome = flow(HostTask({**params, **changed}, check_mode or predicting, step, carried))
+                outcome = self._step(flow, HostTask({**params, **changed}, check_mode or predicting, step, carried))
             except KeyopsError as error:
                 failed = HostFailed({"failed": True, "msg": str(error), "error_class": type(error).__name__})
                 raise failed from error
@@ -125,6 +134,14 @@ class Machine:
         finally:
             vault.close()
 
+    def _step(self, flow: Callable[[HostTask], FlowResult], task: HostTask) -> FlowResult:
+        if self.store is None:
+            return flow(task)
+        answer = self.store.step(flow.__module__, [task.params, task.check_mode, task.step, task.relay])
+        if "error_class" in answer:
+            raise getattr(_errors, answer["error_class"])(answer["msg"])
+        return FlowResult(**answer)
+
 
 @dataclass
 class Agent:
@@ -139,7 +156,13 @@ class Agent:
             "name": self.name,
             "encryption_certificate": (self.folder / "encryption.pem").read_text(),
             "signing_certificate": (self.folder / "signing.pem").read_text(),
+            **({"wrapping_certificate": (self.folder / "wrapping.pem").read_text()} if self.wraps else {}),
         }
+
+    @property
+    def wraps(self) -> bool:
+        """Whether tokens can wrap to this agent."""
+        return (self.folder / "wrapping.pem").exists()
 
     def approve(self, vault_path: Path, request_id: str, owner: str, **more: object) -> dict:
         """Approve on this agent's own machine."""
@@ -147,11 +170,14 @@ class Agent:
         options = {
             **{"request_id": request_id, "expected_owner": owner, "agent": self.name},
             **{"encryption_key": str(self.folder / "encryption.key"), "signing_key": str(self.folder / "signing.key")},
+            **({"wrapping_key": str(self.folder / "wrapping.key")} if self.wraps else {}),
         }
         return machine.run("recovery_approval", **{**options, **more})
 
 
-def make_agent(folder: Path, name: str, algorithm: str = "RSA:3072", signing: str = "EC:P-256") -> Agent:
+def make_agent(
+    folder: Path, name: str, algorithm: str = "RSA:3072", signing: str = "EC:P-256", wrapping: str | None = None
+) -> Agent:
     """Enrol an agent whose keys and self-signed certificates openssl makes."""
     folder = folder / name
     folder.mkdir(parents=True, mode=0o700)
@@ -159,6 +185,7 @@ def make_agent(folder: Path, name: str, algorithm: str = "RSA:3072", signing: st
     for kind, key_type, usage in (
         ("encryption", algorithm, encryption_usage),
         ("signing", signing, "digitalSignature"),
+        *([("wrapping", wrapping, "keyEncipherment")] if wrapping else []),
     ):
         make_certificate(folder / f"{kind}.key", folder / f"{kind}.pem", f"{name} {kind}", key_type, usage)
     return Agent(name, folder)

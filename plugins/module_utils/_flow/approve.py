@@ -12,6 +12,7 @@ The steps, in this order; each raises and nothing is signed:
 4. The requester is not this agent.
 5. No requested key is frozen.
 6. For each requested key, each revision: record, request and the agent's own opened share agree; else it is left out.
+   A key from a token: its session key must be proven by the share, and a file as its target be allowed.
 7. The share is encrypted to the request's one-time key, and the approval signed for this request, key and agent.
 """
 
@@ -47,6 +48,8 @@ def run(task: HostTask) -> FlowResult:
         params["agent"],
         read_private_key(params["encryption_key"], params["encryption_key_passphrase"], "encryption_key"),
         read_private_key(params["signing_key"], params["signing_key_passphrase"], "signing_key"),
+        _wrapping_key(params),
+        params["allow_file"],
     )
     request = _verified_request(params, task.relay, keys)
     released = {key_id: _release(key_id, task.relay["keys"].get(key_id), keys, request) for key_id in request.key_ids}
@@ -59,12 +62,20 @@ def run(task: HostTask) -> FlowResult:
                 "agent_id": keys.agent_id,
                 "envelope": canonical.encode(_sign(params["request_id"], key_id, keys, shares, task.relay["head"])),
             }
-        results.append({**_row(key_id, keys, shares, problems, changed=not present), **_about(sound)})
+        target = share_text.shown(request.place_of(key_id)) or None
+        results.append({**_row(key_id, keys, shares, problems, not present), **_about(sound), "target": target})
     extra = {
         **{"request_id": params["request_id"], "key_owner": request.key_owner, "reason": request.reason},
         **{"host": request.host, "requester": requests.requester_of(request)},
     }
     return FlowResult(bool(signed), results, relay={"approvals": signed}, extra=extra)
+
+
+def _wrapping_key(params: dict) -> object:
+    """The agent's key for what tokens wrapped, or None."""
+    if params["wrapping_key"] is None:
+        return None
+    return read_private_key(params["wrapping_key"], params["wrapping_key_passphrase"], "wrapping_key")
 
 
 def _verified_request(params: dict, relay: dict, keys: release.AgentKeys) -> RecoveryRequest:
@@ -115,15 +126,25 @@ def _worst(problems: list[KeyopsError], key_id: str) -> KeyopsError:
 
 def _has_approved(given: dict, request_id: str, key_id: str, keys: release.AgentKeys, shares: list) -> bool:
     """Whether this agent's newest approval in the vault verifies and releases the same shares already."""
-    wanted = sorted((share.group, share.sealed_key) for share in shares)
+    wanted = sorted(_about_share(share) for share in shares)
     for text in given["approvals"].get(keys.agent_id, [])[-1:]:
         try:
             envelope = canonical.decode(text)
             there = approvals.verify_own(envelope, keys.signing_key, request_id, key_id, keys.agent_id)
         except (FormatError, RecoveryError):
             return False  # something else stands there, and the next number mends it
-        return sorted((share.group, share.sealed_key) for share in there.shares) == wanted
+        same = sorted(_about_share(share) for share in there.shares) == wanted
+        return same and there.allow_file >= _allows_file(keys, shares)
     return False
+
+
+def _allows_file(keys: release.AgentKeys, shares: list) -> bool:
+    """What the approval says of a file: nothing, where no key is from a token."""
+    return keys.allow_file and any(share.wrapped_key for share in shares)
+
+
+def _about_share(share: approvals.ReleasedShare) -> tuple:
+    return share.group, share.sealed_key, bool(share.wrapped_key)
 
 
 def _sign(request_id: str, key_id: str, keys: release.AgentKeys, shares: list, head: dict) -> bytes:
@@ -135,6 +156,7 @@ def _sign(request_id: str, key_id: str, keys: release.AgentKeys, shares: list, h
         log_number=head["number"],
         log_digest=head["digest"],
         shares=tuple(shares),
+        allow_file=_allows_file(keys, shares),
     )
     return approvals.sign(approval, keys.signing_key)  # 7
 

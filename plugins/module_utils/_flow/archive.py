@@ -13,14 +13,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ArchiveRefusal,
     KeyNotFound,
     KeyopsError,
+    NotWrappable,
     OptionError,
     StateError,
 )
@@ -71,16 +75,31 @@ def run(task: HostTask) -> FlowResult:
 
 def _facts(task: HostTask) -> FlowResult:
     """Relay out: ``{"certificates": {key ID: [base64]}, "heads": [[number, digest]]}``, the log's heads in receipts."""
-    examined, warnings = _examine(task)
+    with _tokens(task) as on_tokens:
+        examined, warnings = _examine(task, on_tokens)
     kept = {one.evidence.facts.key_id: _certificates(one.evidence) for one in examined if one.evidence}
     heads = {(one.receipt.log_number, one.receipt.log_digest) for one in examined if one.receipt}
     relay = {"certificates": kept, "heads": sorted(heads)}
     return FlowResult(False, [_row(one) for one in examined], relay=relay, warnings=warnings)
 
 
-def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:
+@contextlib.contextmanager
+def _tokens(task: HostTask) -> Iterator[Any]:
+    """The items that are on tokens (``archive_tokens.TokenKeys``), or None when all are in files."""
+    items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
+    if not items:
+        yield None
+        return
+    # Not at the top: a host whose keys are in files loads nothing of tokens.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import archive_tokens
+
+    with archive_tokens.opened(items, task.check_mode) as on_tokens:
+        yield on_tokens
+
+
+def _examine(task: HostTask, on_tokens: Any) -> tuple[list[_Examined], list[str]]:
     """Every item judged by all the evidence on this host; an unreadable file is an error, not a refusal."""
-    read = [_read(item, task.check_mode) for item in task.params["keys"]]
+    read = [_read(item, task.check_mode, on_tokens) for item in task.params["keys"]]
     known = [facts.key_id for facts in read if facts]
     if len(set(known)) != len(known):
         raise OptionError("keys: two items are the same key")
@@ -91,7 +110,7 @@ def _examine(task: HostTask) -> tuple[list[_Examined], list[str]]:
     gathered = evidences.gather(subjects, _state_dir(task), task.params["search"], places)
     found = {one.facts.key_id: (one, receipt) for one, receipt in zip(gathered.evidence, gathered.receipts)}
     examined = [
-        _judged(item, *found[facts.key_id]) if facts else _coming(item)
+        _judged(item, *found[facts.key_id], on_tokens) if facts else _coming(item)
         for item, facts in zip(task.params["keys"], read)
     ]
     return examined, [f"not looked at for evidence: {text}" for text in gathered.not_looked_at]
@@ -104,7 +123,12 @@ def _check_absolute(option: str, paths: list[str]) -> None:
             raise OptionError(f"{option}: {path!r} is not an absolute path; begin it with /")
 
 
-def _read(item: dict, check_mode: bool) -> KeyFacts | None:
+def _read(item: dict, check_mode: bool, on_tokens: Any) -> KeyFacts | None:
+    if reference.is_token(item["key"]):
+        facts: KeyFacts | None = on_tokens.facts(item, check_mode)
+        return facts
+    if item["pin"] is not None:
+        raise OptionError(f"pin: {item['key']} is a key file, which may have a passphrase: give passphrase")
     path = reference.parse_path(item["key"]).path
     facts = read_facts(path, item["passphrase"])
     if facts is not None:
@@ -117,17 +141,20 @@ def _read(item: dict, check_mode: bool) -> KeyFacts | None:
 def _subject(item: dict, facts: KeyFacts) -> evidences.Subject:
     return evidences.Subject(
         facts,
-        reference.parse_path(item["key"]).path,
+        reference.parse(item["key"]).path,
         item["usage"],
         evidences.read_named(item["certificates"]),
         item["accept_declared_usage"],
     )
 
 
-def _judged(item: dict, evidence: Evidence, receipt: Receipt | None) -> _Examined:
+def _judged(item: dict, evidence: Evidence, receipt: Receipt | None, on_tokens: Any) -> _Examined:
     try:
-        return _Examined(item, evidence, receipt, usage=judge(evidence))
-    except ArchiveRefusal as refusal:
+        usage = judge(evidence)
+        if evidence.facts.container == "token" and receipt is None:  # one that was restored may well stay inside
+            on_tokens.require_wrappable(item)
+        return _Examined(item, evidence, receipt, usage=usage)
+    except (ArchiveRefusal, NotWrappable) as refusal:
         return _Examined(item, evidence, receipt, refusal=refusal)
 
 
@@ -162,9 +189,14 @@ def _row(one: _Examined) -> dict:
 
 def _seal(task: HostTask) -> FlowResult:
     """Relay in: ``{"challenges": {key ID: challenge}}``; out: ``{"sealed": {key ID: ...}}``."""
+    with _tokens(task) as on_tokens:
+        return FlowResult(False, [], relay={"sealed": _sealed(task, on_tokens)})
+
+
+def _sealed(task: HostTask, on_tokens: Any) -> dict[str, dict]:
     groups = parse_groups(task.params["recovery_groups"], task.params["minimum_threshold"], times.now())
     challenges = task.relay["challenges"]
-    examined, _warnings = _examine(task)
+    examined, _warnings = _examine(task, on_tokens)
     wanted = {
         one.evidence.facts.key_id: one for one in examined if one.evidence and one.evidence.facts.key_id in challenges
     }
@@ -174,12 +206,20 @@ def _seal(task: HostTask) -> FlowResult:
     for key_id, one in wanted.items():
         if one.refusal:  # judged again, because the evidence may have changed since the first step
             raise one.refusal
-        key, private_key = load_sound(reference.parse_path(one.item["key"]).path, one.item["passphrase"])
-        if key.facts.key_id != key_id:
-            raise StateError(f"{one.item['key']} was replaced while it was being archived: run again")
-        answer = possession.answer_challenge(private_key, key_id, challenges[key_id])
-        sealed[key_id] = _relayed(seal(key, str(one.usage), task.params["key_owner"], groups), answer)
-    return FlowResult(False, [], relay={"sealed": sealed})
+        owned = (task.params["key_owner"], groups)
+        if reference.is_token(one.item["key"]):
+            sealed[key_id] = _relayed(*on_tokens.seal(one.item, str(one.usage), owned, challenges[key_id]))
+        else:
+            sealed[key_id] = _relayed(*_seal_file(one, key_id, owned, challenges[key_id]))
+    return sealed
+
+
+def _seal_file(one: _Examined, key_id: str, owned: tuple, challenge: dict) -> tuple[SealedKey, str]:
+    key, private_key = load_sound(reference.parse_path(one.item["key"]).path, one.item["passphrase"])
+    if key.facts.key_id != key_id:
+        raise StateError(f"{one.item['key']} was replaced while it was being archived: run again")
+    answer = possession.answer_challenge(private_key, key_id, challenge)
+    return seal(key, str(one.usage), *owned), answer
 
 
 def _relayed(key: SealedKey, answer: str) -> dict:
@@ -195,7 +235,7 @@ def _relayed(key: SealedKey, answer: str) -> dict:
     ]
     return {
         **{"key_id": key.key_id, "usage": key.usage, "digest": key.digest, "message": canonical.encode(key.message)},
-        **{"groups": groups, "possession": answer},
+        **{"groups": groups, "possession": answer, "wrapping": key.wrapping},
     }
 
 

@@ -18,7 +18,11 @@ the one-time key is removed; so are those of requests whose time is over.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -55,7 +59,7 @@ except ImportError as error:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """One item of ``keys``: which key, where to, and whether it is there already."""
+    """One item of ``keys``: which key, where to (``path`` is empty for a token), and whether it is there already."""
 
     key_id: str
     path: str
@@ -71,35 +75,64 @@ def run(task: HostTask) -> FlowResult:
     yet noted as such.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
-    wanted = [_wanted(item) for item in _unique(task.params["keys"])]
+    with _tokens(task, state_dir) as on_tokens:
+        return _run(task, state_dir, on_tokens)
+
+
+@contextlib.contextmanager
+def _tokens(task: HostTask, state_dir: str) -> Iterator[Any]:
+    """The items that are on tokens (``recover_tokens.TokenPlaces``), or None when all are files."""
+    items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
+    if not items:
+        yield None
+        return
+    # Not at the top: a host whose keys go into files loads nothing of tokens.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover_tokens
+
+    with recover_tokens.opened(items, None if task.check_mode else state_dir) as on_tokens:
+        yield on_tokens
+
+
+def _run(task: HostTask, state_dir: str, on_tokens: Any) -> FlowResult:
+    wanted = [_wanted(item, on_tokens) for item in _unique(task.params["keys"])]
     if task.step == "close":
-        _close(state_dir, task.params["request_id"], {item.key_id for item in wanted if item.present})
+        _close(state_dir, task.params["request_id"], {item.key_id for item in wanted if item.present}, on_tokens)
         return FlowResult(False, [])
     missing = [item for item in wanted if not item.present]
-    opened = _open_all(state_dir, task, missing) if missing else {}
+    opened = _open_all(state_dir, task, missing, on_tokens) if missing else {}
     if not task.check_mode:
         _receipts.write_receipts(state_dir, [_receipt(one, task.relay["head"]) for one in opened.values()])  # 5
-        _write(missing, opened)
+        _write([item for item in missing if item.path], opened)
+        for item in missing:
+            if not item.path:
+                on_tokens.write(item.key_id)
     relay = {"unclosed": _unclosed(state_dir, task.params["request_id"], wanted)}
     results = [_row(item, opened.get(item.key_id)) for item in wanted]
     return FlowResult(bool(missing), results, diff=_diff(missing), relay=relay)
 
 
-def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted]) -> dict[str, quorum.Opened]:
+def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted], on_tokens: Any) -> dict[str, quorum.Opened]:
     opened_request = open_requests.load(state_dir, task.params["request_id"])  # 2
     _require_answerable(opened_request, missing)
-    return {item.key_id: _open(item.key_id, opened_request, task.relay) for item in missing}  # 3, 4
+    return {item.key_id: _open(item, opened_request, task.relay, on_tokens) for item in missing}  # 3, 4
 
 
 def _unique(items: list[dict]) -> list[dict]:
-    paths = [item["key"] for item in items]
+    # A token may stand there several times: without a label, each key gets the one that it had.
+    paths = [item["key"] for item in items if not reference.is_token(item["key"])]
     if len(set(paths)) != len(paths) or len({item["key_id"] for item in items}) != len(items):
         raise OptionError("keys: a key ID or a key reference stands there twice")
     return items
 
 
-def _wanted(item: dict) -> _Wanted:
+def _wanted(item: dict, on_tokens: Any) -> _Wanted:
     key_id = check_id(item["key_id"], "key_id")
+    of_the_other = ("passphrase", "owner", "group") if reference.is_token(item["key"]) else ("pin", "extractable")
+    for option in of_the_other:
+        if item[option]:
+            raise OptionError(f"{option}: it says nothing about {item['key']}; leave it out")
+    if reference.is_token(item["key"]):
+        return _Wanted(key_id, "", item, present=on_tokens.is_there(key_id))
     path = reference.parse_path(item["key"]).path
     check_new_passphrase(item["passphrase"])
     read_mode(item["mode"])
@@ -134,9 +167,17 @@ def _require_answerable(opened: open_requests.OpenRequest, missing: list[_Wanted
     foreign = [item.key_id for item in missing if item.key_id not in opened.request.key_ids]
     if foreign:
         raise RequestMismatch(f"the request does not ask for {', '.join(foreign)}: make a request that does")
+    for item in missing:
+        said, place = opened.request.place_of(item.key_id), item.options["key"]
+        if said != place and (said or not item.path):
+            raise RequestMismatch(
+                f"{place}: by the request, which the agents saw, key {item.key_id[:16]}... goes to {said or 'a file'}; "
+                "recover it there, or make a new request"
+            )
 
 
-def _open(key_id: str, opened: open_requests.OpenRequest, relay: dict) -> quorum.Opened:
+def _open(item: _Wanted, opened: open_requests.OpenRequest, relay: dict, on_tokens: Any) -> quorum.Opened:
+    key_id = item.key_id
     given = relay["keys"][key_id]
     one_time_key = _one_time_key(opened)
     if given["frozen"]:
@@ -149,8 +190,12 @@ def _open(key_id: str, opened: open_requests.OpenRequest, relay: dict) -> quorum
         records=tuple(_records(given["records"], key_id)),
         sealed_keys={name: canonical.decode(text) for name, text in given["sealed"].items()},
         approvals={agent: [canonical.decode(text) for text in texts] for agent, texts in given["approvals"].items()},
+        prove=None if item.path else functools.partial(on_tokens.prove, key_id, opened.request),
     )
-    return quorum.open_with_quorum(case)
+    found = quorum.open_with_quorum(case)
+    if not item.path and found.key is not None:
+        on_tokens.take_in(key_id, opened.request, found.key, found.record)
+    return found
 
 
 def _one_time_key(opened: open_requests.OpenRequest) -> object:
@@ -175,7 +220,10 @@ def _write(missing: list[_Wanted], opened: dict[str, quorum.Opened]) -> None:
     files = []
     for item in missing:
         options = item.options
-        key = key_file.with_usage(opened[item.key_id].key, opened[item.key_id].record.usage)
+        found = opened[item.key_id]
+        if found.key is None:
+            raise AssertionError("a key that stays wrapped goes into a token")
+        key = key_file.with_usage(found.key, found.record.usage)
         content = key_file.serialize(key, options["passphrase"])
         files.append(_files.NewFile(item.path, content, read_mode(options["mode"]), options["owner"], options["group"]))
     for item, created in zip(missing, _files.write_new(files)):
@@ -195,15 +243,21 @@ def _unclosed(state_dir: str, request_id: str, wanted: list[_Wanted]) -> list[st
     return sorted({item.key_id for item in wanted} & set(opened.request.key_ids) - set(opened.recovered))
 
 
-def _close(state_dir: str, request_id: str, back: set[str]) -> None:
+def _close(state_dir: str, request_id: str, back: set[str], on_tokens: Any) -> None:
+    token_key = None
     if open_requests.is_open(state_dir, request_id):
         opened = open_requests.load(state_dir, request_id)
         recovered = set(opened.recovered) | back
         if recovered >= set(opened.request.key_ids):
+            token_key = opened.request.token_key
+            if on_tokens:
+                on_tokens.remove_one_time_keys(token_key)
             open_requests.remove(state_dir, request_id)
         else:
             changed = {**opened.__dict__, "recovered": tuple(sorted(recovered))}
             open_requests.save(state_dir, open_requests.OpenRequest(**changed))
+    if on_tokens and token_key is None:
+        on_tokens.remove_one_time_keys(None)
     open_requests.remove_expired(state_dir, times.now())
 
 
@@ -220,7 +274,7 @@ def _row(item: _Wanted, opened: quorum.Opened | None) -> dict:
 def _diff(missing: list[_Wanted]) -> list[dict]:
     return [
         {
-            **{"before_header": item.path, "after_header": item.path},
+            **dict.fromkeys(("before_header", "after_header"), item.path or item.options["key"]),
             **{"before": {"key_id": None}, "after": {"key_id": item.key_id}},
         }
         for item in missing

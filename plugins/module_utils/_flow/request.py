@@ -6,12 +6,16 @@
 
 1. Remove the one-time keys of requests whose time is over.
 2. An open request for the same keys, owner, reason and requester is the request: a second run asks nothing new.
-3. Otherwise make a one-time key (EC P-384) and keep it in the state folder before the request leaves the host.
+3. Otherwise make a one-time key (EC P-384) and keep it in the state folder before the request leaves the host. Where
+   keys go into a token, the token makes a second one (request_tokens.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Iterator
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -22,6 +26,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import (
     key_id_of_certificate,
     key_id_of_private_key,
@@ -49,17 +54,36 @@ def run(task: HostTask) -> FlowResult:
     certificate = _certificate(params["signing_certificate"], signing_key)
     state_dir = params["state_dir"] or _receipts.default_state_dir()
     wanted = _wanted(params, task.relay["host"], certificate)
-    if task.check_mode:
-        found = _find(state_dir, wanted)
-        return _result(found, found is None, state_dir)
-    open_requests.remove_expired(state_dir, times.now())
-    found = _find(state_dir, wanted)
-    made = found or _make(state_dir, wanted, signing_key)
+    with _token(task, state_dir) as token:
+        if not task.check_mode:
+            open_requests.remove_expired(state_dir, times.now())
+        found = _find(state_dir, wanted, token)
+        made = found if found or task.check_mode else _make(state_dir, wanted, signing_key, token)
     return _result(made, found is None, state_dir)
 
 
+@contextlib.contextmanager
+def _token(task: HostTask, state_dir: str) -> Iterator[Any]:
+    """The token that keys go to (``request_tokens.RequestToken``), or None when all go into files."""
+    items = [item for item in task.params["keys"] if item["key"] and reference.is_token(item["key"])]
+    for item in task.params["keys"]:
+        if item["key"] and item not in items:
+            reference.parse_path(item["key"])
+        if item["pin"] is not None and item not in items:
+            raise OptionError(f"pin: key {item['key_id'][:16]}... goes into a file by this request; leave it out")
+    if not items:
+        yield None
+        return
+    # Not at the top: a host whose keys go into files loads nothing of tokens.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import request_tokens
+
+    with request_tokens.opened(items, None if task.check_mode else state_dir) as token:
+        yield token
+
+
 def _wanted(params: dict, host: str, certificate: bytes) -> RecoveryRequest:
-    key_ids = tuple(sorted({check_id(item["key_id"], "key_id") for item in params["keys"]}))
+    places = {check_id(item["key_id"], "key_id"): item["key"] or "" for item in params["keys"]}
+    key_ids = tuple(sorted(places))
     if not params["reason"].strip():
         raise OptionError("reason: is empty; say why, because the agents decide by it")
     # A block of YAML ends with a line end that nobody meant.
@@ -79,27 +103,32 @@ def _wanted(params: dict, host: str, certificate: bytes) -> RecoveryRequest:
         expires=times.text(now + times.duration(params["expires_in"], "expires_in")),
         one_time_key=b"",
         requester_certificate=certificate,
+        places=tuple(places[key_id] for key_id in key_ids) if any(places.values()) else (),
     )
 
 
-def _find(state_dir: str, wanted: RecoveryRequest) -> open_requests.OpenRequest | None:
+def _find(state_dir: str, wanted: RecoveryRequest, token: Any) -> open_requests.OpenRequest | None:
     def essence(request: RecoveryRequest) -> tuple:
-        return (request.key_ids, request.key_owner, request.host, request.reason, request.requester_certificate)
+        about = (request.key_ids, request.key_owner, request.host, request.reason, request.places)
+        return (*about, request.requester_certificate)
 
     now = times.now()
     found, dummy = open_requests.load_all(state_dir)
     for item in found:
-        if essence(item.request) == essence(wanted) and now < times.parse(item.request.expires):
+        gone = token is not None and not token.has(item.request.token_key)  # the token was wiped since
+        if essence(item.request) == essence(wanted) and now < times.parse(item.request.expires) and not gone:
             return item
     return None
 
 
-def _make(state_dir: str, wanted: RecoveryRequest, signing_key: object) -> open_requests.OpenRequest:
+def _make(state_dir: str, wanted: RecoveryRequest, signing_key: object, token: Any) -> open_requests.OpenRequest:
     one_time_key = ec.generate_private_key(ec.SECP384R1())
     spki = one_time_key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     members = {**wanted.__dict__, "nonce": secrets.token_hex(16), "one_time_key": spki}
+    if token is not None:
+        members["token_key"], members["token_key_hash"] = token.make(members["nonce"], wanted.expires)
     request = RecoveryRequest(**members)
     request_id, envelope = requests.sign(request, signing_key)
     pkcs8 = one_time_key.private_bytes(

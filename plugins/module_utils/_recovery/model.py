@@ -20,6 +20,11 @@ class RecoveryRequest:
         created, expires: UTC, ``YYYY-MM-DDTHH:MM:SSZ``.
         one_time_key: DER SubjectPublicKeyInfo of the key that was made for this request on the owner's host.
         requester_certificate: DER.
+        places: per key ID, in the same order, the key reference that the key goes to; empty where the requester did
+            not say. No places at all: every key goes into a file.
+        token_key: DER SubjectPublicKeyInfo (RSA) of the key that was made for this request in the token that keys go
+            to; empty when none does.
+        token_key_hash: the OAEP hash (``sha256`` or ``sha1``) that this token can do.
     """
 
     nonce: str
@@ -31,3 +36,14 @@ class RecoveryRequest:
     expires: str
     one_time_key: bytes = field(repr=False)
     requester_certificate: bytes = field(repr=False)
+    places: tuple[str, ...] = ()
+    token_key: bytes = field(default=b"", repr=False)
+    token_key_hash: str = ""
+
+    def place_of(self, key_id: str) -> str:
+        """The key reference that this key goes to, or an empty text."""
+        return dict(zip(self.key_ids, self.places)).get(key_id, "")
+
+    def into_token(self, key_id: str) -> bool:
+        """Whether this key goes into a token; everything else is a file."""
+        return self.place_of(key_id).startswith("pkcs11:")

@@ -12,12 +12,16 @@ wrong key.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    ApprovalMismatch,
+    FileNotAllowed,
     FormatError,
     KeyopsError,
     KeyUnreadable,
+    OpenError,
     QuorumNotReached,
     RecoveryError,
     ShareMismatch,
@@ -37,6 +41,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.share_c
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, open_key, share_text
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 
+#: An agent whose approval counts, its share, and the session key that it released, if the key is from a token.
+_Voice = tuple[RecordedAgent, Share, bytes]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -48,6 +55,7 @@ class Case:
         records: revisions that parse, of this key.
         sealed_keys: DER by digest.
         approvals: per agent ID the envelopes, oldest first.
+        prove: for a key that goes into a token: raises RecoveryError unless what is given to it is this key.
     """
 
     request_id: str
@@ -57,6 +65,22 @@ class Case:
     records: tuple[Record, ...] = ()
     sealed_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
     approvals: dict[str, list[bytes]] = field(default_factory=dict, repr=False)
+    prove: Callable[[Wrapped, Record], None] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A key from a token as it came out of its sealed key: still wrapped, for another token.
+
+    Attributes:
+        wrapping: how (_sealing/wrapped_key.py).
+        blob: the private key under its session key.
+        session_keys: name of the agent, and the session key as it released it, for the request's key in the token.
+    """
+
+    wrapping: str
+    blob: bytes = field(repr=False)
+    session_keys: tuple[tuple[str, bytes], ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,18 +88,20 @@ class Opened:
     """A recovered key.
 
     Attributes:
-        key: proven to have the key ID that was asked for.
+        key: proven to have the key ID that was asked for; None for ``wrapped``.
         record: the revision that it came from.
         group: the group that gave it back.
         agents: names of the agents whose shares were used.
         problems: approvals and revisions that did not count, and why.
+        wrapped: a key from a token that goes into a token; ``Case.prove`` has seen it to be the right one.
     """
 
-    key: PrivateKey = field(repr=False)
+    key: PrivateKey | None = field(repr=False)
     record: Record
     group: str
     agents: tuple[str, ...]
     problems: tuple[str, ...]
+    wrapped: Wrapped | None = field(default=None, repr=False)
 
 
 def open_with_quorum(case: Case) -> Opened:
@@ -104,25 +130,23 @@ def open_with_quorum(case: Case) -> Opened:
     raise _failure(case, problems, missing)
 
 
-def _shares(
-    case: Case, record: Record, group: RecordedGroup, problems: list[KeyopsError]
-) -> list[tuple[RecordedAgent, Share]]:
-    found: dict[str, tuple[RecordedAgent, Share]] = {}
+def _shares(case: Case, record: Record, group: RecordedGroup, problems: list[KeyopsError]) -> list[_Voice]:
+    found: dict[str, _Voice] = {}
     requester = key_id_of_certificate(case.request.requester_certificate)
     for agent in group.agents:
         signer = key_id_of_certificate(agent.signing_certificate)
         # One person, one voice: a record that names one signing key twice, or the requester's, does not get two.
         if signer in found or requester in (signer, agent.agent_id):
             continue
-        share = _newest_share(case, record, group, agent, problems)
-        if share is not None:
-            found[signer] = (agent, share)
+        voice = _newest_voice(case, record, group, agent, problems)
+        if voice is not None:
+            found[signer] = voice
     return list(found.values())
 
 
-def _newest_share(
+def _newest_voice(
     case: Case, record: Record, group: RecordedGroup, agent: RecordedAgent, problems: list[KeyopsError]
-) -> Share | None:
+) -> _Voice | None:
     for envelope in reversed(case.approvals.get(agent.agent_id, [])):
         try:
             approval = approvals.verify(
@@ -133,36 +157,64 @@ def _newest_share(
                     plaintext = cms_open.open_with_key(released.message, case.one_time_key, case.request.one_time_key)
                     share = share_text.parse(plaintext)
                     check_share(share, record, group, agent)
-                    return share
+                    if share.wrapped:
+                        _check_target(case, approval, released)
+                    return agent, share, released.wrapped_key
         except (RecoveryError, FormatError) as error:
             problems.append(type(error)(f"approval of agent {agent.name!r}: {error}"))
     return None
 
 
+def _check_target(case: Case, approval: approvals.Approval, released: approvals.ReleasedShare) -> None:
+    """Raise unless this agent has released the key from a token for where it is to go."""
+    if not case.request.into_token(case.key_id) and not approval.allow_file:
+        raise FileNotAllowed("the key is from a token, and the agent does not allow that it goes into a file")
+    if not released.wrapped_key:
+        raise ApprovalMismatch("the agent has released no session key for a key from a token")
+
+
 def _open(
-    case: Case,
-    record: Record,
-    group: RecordedGroup,
-    shares: list[tuple[RecordedAgent, Share]],
-    problems: list[KeyopsError],
+    case: Case, record: Record, group: RecordedGroup, shares: list[_Voice], problems: list[KeyopsError]
 ) -> Opened:
     message = case.sealed_keys.get(record.sealed_key)
     if message is None:
         raise WrongKeyRecovered(f"the vault does not have the sealed key that record {record.number} names")
     used = shares[: group.threshold]
-    pkcs8 = open_key.combine_and_open(message, record.sealed_key, [share for _agent, share in used])
-    key = key_file.load(pkcs8, None)
+    content = open_key.combine_and_open(message, record.sealed_key, [share for _agent, share, _key in used])
+    session_keys = tuple((agent.name, wrapped_key) for agent, _share, wrapped_key in used)
+    told = (tuple(name for name, _key in session_keys), tuple(str(error) for error in problems))
+    if record.wrapping and case.prove:
+        wrapped = Wrapped(record.wrapping, content, session_keys)
+        case.prove(wrapped, record)
+        return Opened(None, record, group.name, *told, wrapped)
+    if record.wrapping:
+        content = _unwrapped(case, record.wrapping, content, session_keys)
+    key = key_file.load(content, None)
     key_file.check_fully(key)
     if key.facts.key_id != case.key_id:
         raise WrongKeyRecovered(
             f"record {record.number} opens to the key {key.facts.key_id}, not to {case.key_id}: it is false"
         )
-    agents = tuple(agent.name for agent, _share in used)
-    return Opened(key, record, group.name, agents, tuple(str(error) for error in problems))
+    return Opened(key, record, group.name, *told)
 
 
-def _missing(record: Record, group: RecordedGroup, shares: list[tuple[RecordedAgent, Share]]) -> str:
-    approved = [agent.name for agent, _share in shares]
+def _unwrapped(case: Case, wrapping: str, blob: bytes, session_keys: tuple[tuple[str, bytes], ...]) -> bytes:
+    """A key from a token, for a file: with the session key of whichever agent released the right one."""
+    # Not at the top: hosts whose keys are from files load nothing of it.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key_open
+
+    failed: list[str] = []
+    for agent, released in session_keys:
+        try:
+            session_key = cms_open.open_with_key(released, case.one_time_key, case.request.one_time_key)
+            return wrapped_key_open.unwrap(session_key, wrapping, blob)
+        except FormatError as error:
+            failed.append(f"agent {agent!r}: {error}")
+    raise OpenError(f"no agent has released the session key of this key: {'; '.join(failed)}")
+
+
+def _missing(record: Record, group: RecordedGroup, shares: list[_Voice]) -> str:
+    approved = [agent.name for agent, _share, _key in shares]
     others = [agent.name for agent in group.agents if agent.name not in approved]
     return (
         f"group {group.name!r} (record {record.number}) has {len(approved)} of {group.threshold} approvals"

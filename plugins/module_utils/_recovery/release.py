@@ -7,7 +7,8 @@
 An agent is never a decryption oracle. Anybody can encrypt to its certificate and write records, so what it decrypts
 goes out only as a whole share text that authenticates, names this agent, and agrees with the record and the request
 on key ID, key owner and sealed key. Anything else that was encrypted to the agent (its mail, another key's share) is
-refused.
+refused. What a share of a key from a token has beside, a wrapped key, goes out only when its maker knew it
+(_sealing/wrapped_key_open.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     AgentUnknown,
+    FileNotAllowed,
     FormatError,
     KeyopsError,
     RecordMismatch,
@@ -35,6 +37,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.approva
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.share_check import check_share
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, cms_seal, share_text
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import Share
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class AgentKeys:
         name: as the record's group calls the agent.
         agent_id, signer_id: key IDs of the two keys.
         encryption_key, signing_key: cryptography private key objects.
+        wrapping_key: the same, for keys from tokens; None where the agent gives none.
+        allow_file: the agent allows that a key from a token goes into a file.
     """
 
     name: str
@@ -52,13 +57,16 @@ class AgentKeys:
     signer_id: str
     encryption_key: object = field(repr=False)
     signing_key: object = field(repr=False)
+    wrapping_key: object = field(default=None, repr=False)
+    allow_file: bool = False
 
 
-def agent_keys(name: str, encryption_key: object, signing_key: object) -> AgentKeys:
+def agent_keys(
+    name: str, encryption_key: object, signing_key: object, wrapping_key: object = None, allow_file: bool = False
+) -> AgentKeys:
     """The agent's keys with their key IDs."""
-    return AgentKeys(
-        name, key_id_of_private_key(encryption_key), key_id_of_private_key(signing_key), encryption_key, signing_key
-    )
+    ids = (key_id_of_private_key(encryption_key), key_id_of_private_key(signing_key))
+    return AgentKeys(name, *ids, encryption_key, signing_key, wrapping_key, allow_file)
 
 
 def require_other_requester(request: RecoveryRequest, keys: AgentKeys) -> None:
@@ -128,8 +136,32 @@ def _release_one(
     if message is None:
         raise AgentUnknown(f"the vault does not have the share of agent {agent.name!r} that the record names")
     plaintext = cms_open.open_with_key(message, keys.encryption_key, agent.encryption_certificate)
-    check_share(share_text.parse(plaintext), record, group, agent)
-    return ReleasedShare(group.name, record.sealed_key, cms_seal.seal_to_public_key(plaintext, request.one_time_key))
+    share = share_text.parse(plaintext)
+    check_share(share, record, group, agent)
+    wrapped_key = _wrapped_key(share, keys, request) if share.wrapped else b""
+    message = cms_seal.seal_to_public_key(plaintext, request.one_time_key)
+    return ReleasedShare(group.name, record.sealed_key, message, wrapped_key)
+
+
+def _wrapped_key(share: Share, keys: AgentKeys, request: RecoveryRequest) -> bytes:
+    """The session key of a key from a token, for where the request says that the key goes.
+
+    Raises:
+        FileNotAllowed: into a file, and the agent does not allow it.
+        WrappedKeyNotProven: the share's maker did not know it.
+    """
+    # Not at the top: agents of keys from files load nothing of it.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key_open
+
+    if not request.into_token(share.key_id) and not keys.allow_file:
+        raise FileNotAllowed(
+            f"key {share.key_id[:16]}... is from a token, where nobody could read it, and the request wants it in a "
+            "file: give allow_file: true only if your policy allows that, or have a request made for a token"
+        )
+    session_key = wrapped_key_open.open_proven(share, keys.wrapping_key)
+    if request.into_token(share.key_id):
+        return wrapped_key_open.encrypt_to_token(session_key, request.token_key, request.token_key_hash)
+    return cms_seal.seal_to_public_key(session_key, request.one_time_key)
 
 
 def release_all(

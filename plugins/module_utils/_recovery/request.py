@@ -8,8 +8,10 @@ Invariant: the request's ID is the digest of its canonical form, which holds the
 with the one that the owner's host shows has therefore compared the key to which shares will be encrypted: a vault that
 swaps the key changes the ID.
 
-Reason and host are what an agent reads before it agrees: they are one line each, without control characters, so that
-they cannot draw another question on its screen.
+Reason, host and places are what an agent reads before it agrees: they are one line each, without control characters, so
+that they cannot draw another question on its screen.
+
+``keyops-request/2`` also says where each key goes, and has the one-time key of the token that keys go to.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     RequestExpired,
     RequestMismatch,
+    UnknownVersion,
     note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
@@ -36,10 +39,13 @@ except ImportError as error:
 
 PAYLOAD_TYPE = "application/vnd.keyops.request.v1+json"
 _VERSION = "keyops-request/1"
+_SECOND_VERSION = "keyops-request/2"
 _FIELDS = {
     **{"nonce": str, "key_ids": list, "key_owner": str, "host": str, "reason": str, "created": str, "expires": str},
     **{"one_time_key": str, "requester_certificate": str},
 }
+_SECOND_FIELDS = {**_FIELDS, "places": list, "token_key": str, "token_key_hash": str}
+_HASHES = ("sha256", "sha1")
 
 
 def dump(request: RecoveryRequest) -> bytes:
@@ -49,6 +55,9 @@ def dump(request: RecoveryRequest) -> bytes:
     value["key_ids"] = list(request.key_ids)
     value["one_time_key"] = canonical.encode(request.one_time_key)
     value["requester_certificate"] = canonical.encode(request.requester_certificate)
+    if request.places:
+        value.update(format=_SECOND_VERSION, places=list(request.places), token_key_hash=request.token_key_hash)
+        value["token_key"] = canonical.encode(request.token_key)
     return canonical.dumps(value)
 
 
@@ -59,7 +68,7 @@ def parse(data: bytes) -> RecoveryRequest:
         UnknownVersion: for another version.
         FormatError: for anything that docs/formats.md does not allow.
     """
-    value = canonical.load_object(data, _VERSION, _FIELDS)
+    value = _load(data)
     check_digest(value["nonce"], 32)
     key_ids = tuple(check_digest(item) for item in value["key_ids"])
     if not key_ids or list(key_ids) != sorted(set(key_ids)):
@@ -71,11 +80,37 @@ def parse(data: bytes) -> RecoveryRequest:
     return RecoveryRequest(
         **{
             **value,
+            **_second_members(value),
             "key_ids": key_ids,
             "one_time_key": canonical.decode(value["one_time_key"]),
             "requester_certificate": canonical.decode(value["requester_certificate"]),
         }
     )
+
+
+def _load(data: bytes) -> dict:
+    try:
+        return canonical.load_object(data, _VERSION, _FIELDS)
+    except UnknownVersion:
+        return canonical.load_object(data, _SECOND_VERSION, _SECOND_FIELDS)
+
+
+def _second_members(value: dict) -> dict:
+    """What version 2 has beside, checked."""
+    if "places" not in value:
+        return {}
+    places = tuple(value["places"])
+    if len(places) != len(value["key_ids"]) or not all(isinstance(place, str) for place in places):
+        raise FormatError("request: there must be a place, or an empty text, for every key ID")
+    for place in filter(None, places):
+        check_name(place, "a place", longest=1000)
+    token_key = canonical.decode(value["token_key"])
+    # The hash of the agents' encryption stands there exactly when there is a key to encrypt to.
+    if any(place.startswith("pkcs11:") for place in places) != bool(token_key):
+        raise FormatError("request: a key goes into a token exactly when there is a one-time key of a token")
+    if value["token_key_hash"] not in (_HASHES if token_key else ("",)):
+        raise FormatError("request: the token's OAEP hash is not known")
+    return {"places": places, "token_key": token_key}
 
 
 def check_shown(reason: str, host: str) -> None:

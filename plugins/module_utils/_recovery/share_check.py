@@ -26,6 +26,7 @@ def check_share(share: Share, record: Record, group: RecordedGroup, agent: Recor
         **{"key_id": record.key_id, "key_owner": record.key_owner, "usage": record.usage, "group": group.name},
         **{"threshold": group.threshold, "agents": len(group.agents), "agent_id": agent.agent_id},
         **{"sealed_key": record.sealed_key, "kek_id": group.kek_id, "share_digests": group.share_digests},
+        "wrapping": record.wrapping,
     }
     differing = sorted(name for name, value in expected.items() if getattr(share, name) != value)
     if differing:

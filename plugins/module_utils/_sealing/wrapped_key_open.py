@@ -37,9 +37,18 @@ try:
     from cryptography.hazmat.primitives.asymmetric import padding as rsa_padding
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     from cryptography.hazmat.primitives.cmac import CMAC
-    from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_unwrap_with_padding
+    from cryptography.hazmat.primitives.keywrap import (
+        InvalidUnwrap,
+        aes_key_unwrap,
+        aes_key_unwrap_with_padding,
+        aes_key_wrap,
+        aes_key_wrap_with_padding,
+    )
 except ImportError as error:
     note_missing_library(error)
+
+#: What wrap() can write, the best first.
+WRITABLE = ("aes-kwp", "aes-kw-pkcs7", "aes-cbc-pad")
 
 
 def oaep(name: str) -> Any:
@@ -112,6 +121,22 @@ def unwrap(key: bytes, wrapping: str, blob: bytes) -> bytes:
         return _cut(_UNWRAP[wrapping](key, blob))
     except (InvalidUnwrap, ValueError, FormatError, KeyError) as error:
         raise OpenError("what the token wrapped does not unwrap with this key, or is no private key") from error
+
+
+def wrap(key: bytes, wrapping: str, content: bytes) -> bytes:
+    """A DER PrivateKeyInfo that was in a file, wrapped for a token; ``wrapping`` is one of WRITABLE."""
+    if wrapping == "aes-kwp":
+        return bytes(aes_key_wrap_with_padding(key, content))
+    if wrapping == "aes-kw-pkcs7":
+        return bytes(aes_key_wrap(key, _pad(content, 64)))
+    vector = os.urandom(16)
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).encryptor()
+    return vector + bytes(encryptor.update(_pad(content, 128)) + encryptor.finalize())
+
+
+def _pad(content: bytes, bits: int) -> bytes:
+    padder = padding.PKCS7(bits).padder()
+    return bytes(padder.update(content) + padder.finalize())
 
 
 def _cut(content: bytes) -> bytes:

@@ -169,22 +169,23 @@ def _archived_revision(item: Candidate, groups: tuple[RecoveryGroup, ...], key_o
             and revision.key_owner == key_owner
             and revision.usage == item.row["usage"]
             and set(revision.certificates) >= set(item.certificates)
-            and _essence(revision.groups) == _essence(groups)
+            and _essence(revision.groups, revision.wrapping) == _essence(groups, revision.wrapping)
         ):
             return revision
     return None
 
 
-def _essence(groups: tuple) -> list[tuple]:
-    """What makes two lists of groups the same, whether they come from a record or from the options."""
-    return [
-        (
-            group.name,
-            group.threshold,
-            [(agent.name, agent.encryption_certificate, agent.signing_certificate) for agent in group.agents],
-        )
-        for group in groups
-    ]
+def _essence(groups: tuple, wrapping: str) -> list[tuple]:
+    """What makes two lists of groups the same, whether they come from a record or from the options.
+
+    Only for a key from a token (``wrapping``) do the wrapping certificates matter.
+    """
+    return [(group.name, group.threshold, [_identity(agent, wrapping) for agent in group.agents]) for group in groups]
+
+
+def _identity(agent: Any, wrapping: str) -> tuple:
+    more = (agent.wrapping_certificate,) if wrapping else ()
+    return (agent.name, agent.encryption_certificate, agent.signing_certificate, *more)
 
 
 def _archive_chunk(task: ControllerTask, groups: tuple[RecoveryGroup, ...], chunk: list[Candidate], note: str) -> None:
@@ -230,6 +231,7 @@ def _sealed_key(relayed: dict, key_owner: str, groups: tuple[RecoveryGroup, ...]
         digest=relayed["digest"],
         groups=tuple(sealed_groups),
         message=message,
+        wrapping=relayed["wrapping"],
     )
 
 

@@ -1,0 +1,131 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host whose keys are on SoftHSM tokens, agents that tokens can wrap to, and the programs that judge from outside.
+
+Keys are made by the collection's own ``_tokens/keys.py``; what they then decrypt or agree on is asked of
+``pkcs11-tool``, and what they have to answer is made by ``openssl``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import story
+import tokens
+from cryptography.hazmat.primitives import serialization
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
+
+_MAKE = """
+import base64, json, sys
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, library, objects, session
+asked = json.load(sys.stdin)
+facts, token = library.find(library.load(asked["library"]), {"token": asked["token"]})
+made = []
+with session.opened(token, asked["pin"], writable=True) as opened:
+    for one in asked["keys"]:
+        kept = keys.Draft(opened, keys.NewKey(**one)).keep()
+        made.append(base64.b64encode(kept.private.public_key).decode())
+print(json.dumps({"made": made}))
+"""
+
+
+class Host:
+    """A machine with SoftHSM tokens, all with the same PINs."""
+
+    def __init__(self, scene: story.Scene, name: str, names: tuple[str, ...]) -> None:
+        self.machine = scene.machine(name)
+        self.store = self.machine.store = tokens.softhsm(self.machine.folder / "hsm")
+        self.store.pins = tokens.new_pins()
+        for token in names:
+            self.add_token(token)
+
+    @property
+    def pin(self) -> str:
+        """The user PIN of every token."""
+        return self.store.pins["pin"]
+
+    def add_token(self, name: str) -> None:
+        """Make a token."""
+        pins = ["--so-pin", self.store.pins["so_pin"], "--pin", self.pin]
+        done = self.store.run(["softhsm2-util", "--init-token", "--free", "--label", name, *pins])
+        assert done.returncode == 0, done.stderr
+
+    def wipe(self, name: str) -> None:
+        """Delete a token and all that is on it."""
+        assert self.store.run(["softhsm2-util", "--delete-token", "--token", name]).returncode == 0
+
+    def key(self, label: str | None, token: str = "ops", **more: object) -> dict:
+        """An item of ``keys``."""
+        parts = {"object": label} if label else {}
+        return {"key": self.store.uri(token, **parts), "pin": self.pin, **more}
+
+    def make(self, *wanted: dict, token: str = "ops") -> list[bytes]:
+        """Make keys that may be archived (``algorithm``, ``usage``, ``label``); returns their public halves in DER."""
+        described = [{"extractable": True, **one} for one in wanted]
+        made = self.store.python(_MAKE, library=self.store.library, token=token, pin=self.pin, keys=described)["made"]
+        return [canonical.decode(one) for one in made]
+
+    def tool(self, *arguments: str, token: str = "ops", stdin: str = "") -> str:
+        """What ``pkcs11-tool`` says."""
+        command = ["pkcs11-tool", "--module", self.store.library, "--token-label", token]
+        done = self.store.run([*command, "--login", "--pin", self.pin, *arguments], stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def objects(self, token: str = "ops") -> str:
+        """The objects of a token, as ``pkcs11-tool`` lists them."""
+        return self.tool("--list-objects", token=token)
+
+
+def encrypted(folder: Path, public_key: bytes, text: bytes) -> Path:
+    """A file with the text, encrypted by openssl to an RSA key."""
+    key, path = folder / "public.der", folder / "encrypted"
+    key.write_bytes(public_key)
+    options = ["-pkeyopt", "rsa_padding_mode:pkcs1"]
+    path.write_bytes(
+        story.openssl("pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", key, *options, stdin=text)
+    )
+    return path
+
+
+def decrypted(host: Host, path: Path, public_key: bytes, token: str) -> bytes:
+    """What ``pkcs11-tool`` decrypts."""
+    result = path.with_suffix(".out")
+    host.tool(
+        *("--decrypt", "--mechanism", "RSA-PKCS", "--id", canonical.digest(public_key)[:40]),
+        *("--input-file", str(path), "--output-file", str(result)),
+        token=token,
+    )
+    return result.read_bytes()
+
+
+def agreed(host: Host, folder: Path, public_key: bytes, token: str) -> bool:
+    """Whether the token's EC key agrees on the same secret as openssl with a key of its own."""
+    other, own, peer = folder / "other.pem", folder / "own.der", folder / "peer.der"
+    own.write_bytes(public_key)
+    story.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", other)
+    secret = story.openssl("pkeyutl", "-derive", "-inkey", other, "-peerkey", own, "-peerform", "DER")
+    point = serialization.load_der_public_key(story.openssl("pkey", "-in", other, "-pubout", "-outform", "DER"))
+    peer.write_bytes(point.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
+    result = folder / "agreed"
+    host.tool(
+        *("--derive", "--mechanism", "ECDH1-DERIVE", "--id", canonical.digest(public_key)[:40]),
+        *("--input-file", str(peer), "--output-file", str(result)),
+        token=token,
+    )
+    return result.read_bytes() == secret
+
+
+def agents(folder: Path, names: tuple[str, ...] = ("agent-1", "agent-2", "agent-3")) -> list[story.Agent]:
+    """Recovery agents with wrapping certificates."""
+    kinds = ("RSA:2048", "EC:P-256", "EC:P-384")
+    return [story.make_agent(folder, name, kind, wrapping="RSA:2048") for name, kind in zip(names, kinds)]
+
+
+def run(*command: str) -> None:
+    """A program that must succeed."""
+    subprocess.run(command, check=True, capture_output=True)
