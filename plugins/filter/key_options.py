@@ -10,12 +10,24 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.reference import is_token
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.usages import NONSIGNING
-from ansible_collections.keyops.lifecycle.plugins.modules import csr, key_archive, key_recovery, private_key
+from ansible_collections.keyops.lifecycle.plugins.modules import (
+    csr,
+    key_archive,
+    key_recovery,
+    private_key,
+    private_key_info,
+)
 
-_MODULES = {"private_key": private_key, "key_archive": key_archive, "csr": csr, "key_recovery": key_recovery}
+_MODULES = {
+    **{"private_key": private_key, "key_archive": key_archive, "csr": csr, "key_recovery": key_recovery},
+    "private_key_info": private_key_info,
+}
 #: What a list of a host's keys does not say: it is known when the key is.
 _NOT_LISTED = {"key_id"}
+#: What ``archive`` of a list means for a new key on a token; without it, the token decides what is possible.
+_ARCHIVE = {True: "required", False: "never"}
 #: Of the key's own file: a request that everybody may read has others.
 _FILE = {"mode", "owner", "group"}
 
@@ -39,12 +51,32 @@ def key_options(keys: list[dict], module: str) -> list[dict]:
                 f"keyops_keys: no module takes {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
         if _concerns(item, module):
-            merged = {**_without(item, _FILE), **item["request"]} if module == "csr" else item
+            merged = _MERGED.get(module, dict)(item)
             picked.append({name: value for name, value in merged.items() if name in _options(module)})
     return picked
 
 
-def _without(item: dict, names: set[str]) -> dict:
+def _for_csr(item: Mapping) -> dict:
+    return {**_without(item, _FILE), **item["request"]}
+
+
+def _for_private_key(item: Mapping) -> dict:
+    """On a token, a nonsigning key is made for its archive, and together with its certificate request."""
+    told = _without(item, {"archive", "request"})
+    if not is_token(str(item.get("key", ""))) or item.get("usage") not in NONSIGNING:
+        return told
+    if "archive" in item:
+        told["archive"] = _ARCHIVE.get(item["archive"], item["archive"])
+    if "request" in item:
+        known = private_key.ARGUMENT_SPEC["keys"]["options"]["request"]["options"]
+        told["request"] = {name: value for name, value in item["request"].items() if name in known}
+    return told
+
+
+_MERGED = {"csr": _for_csr, "private_key": _for_private_key}
+
+
+def _without(item: Mapping, names: set[str]) -> dict:
     return {name: value for name, value in item.items() if name not in names}
 
 
@@ -56,7 +88,7 @@ def _concerns(item: dict, module: str) -> bool:
     if item.get("state", "present") == "absent":
         return module == "private_key"
     if module == "key_archive":
-        return item.get("usage") in NONSIGNING and bool(item.get("archive", True))
+        return item.get("usage") in NONSIGNING and item.get("archive", True) not in (False, "never")
     return module != "csr" or "request" in item
 
 

@@ -50,6 +50,35 @@ def test_a_recovered_key_gets_the_protection_and_the_owner_of_its_place() -> Non
     }
 
 
+TOKEN_KEY = {
+    "key": "pkcs11:token=ops;object=mail?module-path=/lib/p11.so",
+    "pin": "made for this test",
+    "usage": "key_transport",
+    "algorithm": "rsa-3072",
+    "request": {"path": "/keys/mail.csr", "subject": "CN=mail", "mode": "0644"},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "archive"),
+    [({}, None), ({"archive": True}, "required"), ({"archive": False}, "never"), ({"archive": "possible"}, "possible")],
+)
+def test_a_nonsigning_key_on_a_token_is_made_for_its_archive_and_with_its_request(
+    given: dict, archive: str | None
+) -> None:
+    (item,) = key_options([{**TOKEN_KEY, **given}], "private_key")
+    assert item.pop("archive", None) == archive
+    assert item == {**TOKEN_KEY, "request": {"subject": "CN=mail"}}
+    assert len(key_options([{**TOKEN_KEY, **given}], "key_archive")) == (archive != "never")
+
+
+def test_a_signing_key_on_a_token_is_made_without_both() -> None:
+    signing = {**TOKEN_KEY, "usage": "signature", "archive": True}
+    (item,) = key_options([signing], "private_key")
+    assert not {"archive", "request"} & set(item)
+    assert key_options([signing], "csr")[0]["path"] == "/keys/mail.csr"
+
+
 def test_a_request_has_a_mode_and_an_owner_of_its_own() -> None:
     assert key_options(KEYS, "csr")[0] == {
         "key": "/keys/mail.key",
