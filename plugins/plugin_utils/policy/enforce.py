@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import PolicyRefused
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import usages
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import judge, load
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy.model import Policy, Violation
@@ -59,6 +60,7 @@ def check_private_key(task: ControllerTask) -> list[str]:
     for item in task.params["keys"]:
         found += [(item["key"], one) for one in _wished(policy, item)]
     warnings = refuse(found)
+    _demand_archivable(policy, task.params["keys"])
     if any(_host_decides(policy, item) for item in task.params["keys"]):
         warnings = refuse([*found, *_predicted(policy, task.call(None, predicting=True))])
     return warnings
@@ -71,11 +73,32 @@ def _wished(policy: Policy, item: dict) -> list[Violation]:
         return found
     found += judge.algorithm(policy, usage, item["algorithm"])
     if _on_token(item["key"]):
-        return [*found, *judge.protection(policy, usage, "token")]
+        return [*found, *judge.protection(policy, usage, "token"), *_wished_on_token(policy, item)]
     encrypted = item["passphrase"] is not None
     found += judge.protection(policy, usage, "file")
     found += judge.file(policy, usage, mode=_mode(item["mode"]), encrypted=encrypted, **_names(item))
     return found
+
+
+def _wished_on_token(policy: Policy, item: dict) -> Iterable[Violation]:
+    """What the options of a key on a token say: its archive, and the request that is made with it."""
+    usage, request = item["usage"], item.get("request")
+    if item.get("archive") == "never":
+        remedy = "say archive: required, or leave the option out"
+        for broken in judge.archive(policy, usage, False):
+            yield replace(broken, text="archive: never makes a key that nothing can archive", remedy=remedy)
+    if usage and request:
+        purposes = request.get("extended_key_usage") or ()
+        yield from judge.certificate(policy, usage, key_usage=usages.key_usage_bits(usage), extended_key_usage=purposes)
+
+
+def _demand_archivable(policy: Policy, items: Iterable[dict]) -> None:
+    """Have no key made on a token that could not be archived from there, where the policy wants its archive."""
+    for item in items:
+        if _on_token(item["key"]) and item["state"] == "present" and item.get("archive") == "possible":
+            rule = policy.rule_for(item["usage"]).get("archive")
+            if rule and rule.enforced and rule.value == "required":
+                item["archive"] = "required"
 
 
 def _kept_unarchived(policy: Policy, item: dict) -> Iterable[Violation]:
@@ -91,7 +114,10 @@ def _host_decides(policy: Policy, item: dict) -> bool:
         return False
     rules = policy.rule_for(item["usage"])
     kept = item["regenerate"] in ("never", "partial_idempotence")
-    return kept or any(rule in rules and item[rule[:-1]] is None for rule in ("owners", "groups"))
+    named = not _on_token(item["key"]) and any(
+        rule in rules and item[option] is None for rule, option in (("owners", "owner"), ("groups", "group"))
+    )
+    return kept or named
 
 
 def _predicted(policy: Policy, reply: HostReply) -> Found:
@@ -139,17 +165,18 @@ def _requested(policy: Policy, items: Sequence[dict], facts: Sequence[dict]) -> 
 # --- key_archive -------------------------------------------------------------------------------------------------
 
 
-def check_groups(task: ControllerTask, usages: Iterable[str | None], groups: Iterable) -> list[str]:
+def check_groups(task: ControllerTask, named: Iterable[str | None], groups: Iterable) -> list[str]:
     """Warnings for the recovery groups of keys of these usages; raises PolicyRefused.
 
     Args:
+        named: the usages, None where none is known.
         groups: with ``name``, ``threshold`` and ``agents``.
     """
     policy = load.load(task.policy)
     given = [(group.name, group.threshold, len(group.agents)) for group in groups]
     return refuse(
         ("recovery_groups", broken)
-        for usage in sorted({usage for usage in usages if usage})
+        for usage in sorted({usage for usage in named if usage})
         for broken in judge.recovery_groups(policy, usage, given)
     )
 

@@ -16,6 +16,8 @@ import story
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import PolicyError, PolicyRefused
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_format, event_log
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import enforce
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 STRICT = {
@@ -142,6 +144,37 @@ def test_no_key_is_lost_where_archives_are_required(scene: story.Scene) -> None:
         host.run("private_key", keys=[item], policy=STRICT)
     assert (host.folder / "mail.key").exists()
     assert host.run("private_key", keys=[item], policy={"extends": "nist-sp800-57"})["changed"]
+
+
+TOKEN = {
+    "key": "pkcs11:token=ops;object=mail?module-path=/usr/lib/p.so",
+    **{"state": "present", "usage": "key_agreement", "algorithm": "ec-p256", "regenerate": "fail"},
+    **{"destroy_unarchived": False, "archive": "possible", "request": None},
+}
+
+
+def check_on_token(policy: dict, **options: object) -> dict:
+    """The item of a key on a token as the host gets it, once the policy has seen it. The host is not called."""
+    items = [{**TOKEN, **options}]
+    task = ControllerTask({"keys": items}, None, False, "mail1", "tester", None, policy=policy)
+    assert enforce.check_private_key(task) == []
+    return items[0]
+
+
+def test_keys_on_tokens() -> None:
+    assert check_on_token(STRICT)["archive"] == "required", "one that could never be archived is not made"
+    assert check_on_token({"extends": "nist-sp800-57"})["archive"] == "possible"
+    assert check_on_token(STRICT, state="absent")["archive"] == "possible"
+    assert check_on_token({"all_usages": {"maximum_mode": "0600", "encrypted_file": "required", "owners": ["root"]}})
+    for policy, options, rule in (
+        (STRICT, {"archive": "never"}, "archive"),
+        ({"all_usages": {"protection": ["file"]}}, {}, "protection"),
+        ({"extends": "cabf-smime"}, {"request": {"extended_key_usage": []}}, "certificate_required_extended_key_usage"),
+        ({"extends": "cnsa-2.0"}, {}, "algorithms"),
+    ):
+        with pytest.raises(PolicyRefused, match=rule):
+            check_on_token(policy, **options)
+    assert check_on_token({"extends": "cabf-smime"}, request={"extended_key_usage": ["emailProtection"]})
 
 
 @pytest.mark.parametrize(
