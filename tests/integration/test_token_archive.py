@@ -9,17 +9,50 @@ Each step on a host runs in a process of its own. What the recovered keys can do
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
 
+import process_memory
 import pytest
 import story
 import token_scene
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from token_scene import Host
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key_open
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+
+_SEAL = """
+import json, sys
+asked = json.loads(sys.stdin.readline())
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _module
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import archive
+planted = bytes.fromhex(asked["planted"])
+done = archive.run(_module.HostTask(*asked["task"]))
+print(json.dumps(done.relay), flush=True)
+sys.stdin.readline()
+"""
+#: A key out of its token in plain numbers, for the test alone: wrapped to a key that the test has.
+_OUT = """
+import base64, json, sys
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library, objects, session, wrapping
+asked = json.load(sys.stdin)
+facts, token = library.find(library.load(asked["library"]), {"token": asked["token"]})
+with session.opened(token, asked["pin"]) as opened:
+    (one,) = [one for one in objects.survey(opened) if one.kind == "private_key" and one.label == asked["label"]]
+    wrapper = wrapping.Wrapper(opened, "t")
+    wrapped = wrapper.wrap(one.handle, "t")
+    oaep_hash, session_key = wrapper.wrap_to(wrapped.session_key, base64.b64decode(asked["to"]))
+    both = [base64.b64encode(part).decode() for part in (wrapped.blob, session_key)]
+print(json.dumps({"wrapping": wrapped.wrapping, "hash": oaep_hash, "blob": both[0], "key": both[1]}))
+"""
 
 RSA = {"algorithm": "rsa-2048", "usage": "key_transport", "label": "mail"}
 EC = {"algorithm": "ec-p256", "usage": "key_agreement", "label": "notes"}
@@ -193,3 +226,52 @@ def test_wrong_options_are_told(scene, host, archived):
         with pytest.raises(error) as told:
             _archive(scene, host, wrong)
         assert "wrong-pin" not in str(told.value) and "secret-passphrase" not in str(told.value)
+
+
+def _numbers(host: Host, label: str) -> dict[str, bytes]:
+    """The private numbers of a key in the token, each as its bytes stand in memory and the other way round."""
+    own = rsa.generate_private_key(65537, 2048)
+    to = own.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    about = {"library": host.store.library, "token": "ops", "pin": host.pin, "label": label}
+    out = host.store.python(_OUT, to=canonical.encode(to), **about)
+    session_key = own.decrypt(canonical.decode(out["key"]), wrapped_key_open.oaep(out["hash"]))
+    key = serialization.load_der_private_key(
+        wrapped_key_open.unwrap(session_key, out["wrapping"], canonical.decode(out["blob"])), None
+    )
+    private = key.private_numbers()
+    if isinstance(key, rsa.RSAPrivateKey):
+        named = {name: getattr(private, name) for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")}
+    else:
+        named = {"scalar": private.private_value}
+    found = {}
+    for name, number in named.items():
+        written = number.to_bytes((number.bit_length() + 7) // 8, "big").lstrip(b"\0")
+        found[f"{label} {name}"], found[f"{label} {name} reversed"] = written, written[::-1]
+    return found
+
+
+def test_the_private_numbers_are_not_in_the_memory_of_the_module(scene, host):
+    labels = ("secret-rsa", "secret-ec")
+    public = host.make({**RSA, "label": labels[0]}, {**EC, "label": labels[1]})
+    needles = {name: number for label in labels for name, number in _numbers(host, label).items()}
+    assert len(needles) == 14 and min(map(len, needles.values())) > 28
+    params = {
+        **{"keys": [host.key(label, usage=None, passphrase=None, certificates=[]) for label in labels]},
+        **{"recovery_groups": scene.groups(), "minimum_threshold": 2, "key_owner": "mail1", "state_dir": None},
+        **{"search": [], "authorized_keys": [], "state_dir": str(host.machine.folder / "state")},
+    }
+    for item in params["keys"]:
+        item["accept_declared_usage"] = False
+    challenges = {canonical.digest(one): possession.make_challenge(one, canonical.digest(one))[0] for one in public}
+    planted = os.urandom(32)
+    asked = {"task": [params, False, "seal", {"challenges": challenges}], "planted": planted.hex()}
+    with host.store.process([sys.executable, "-c", _SEAL]) as process:
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        sealed = json.loads(process.stdout.readline())["sealed"]
+        seen = process_memory.found(process.pid, {**needles, "planted": planted, "PIN": host.pin.encode()})
+        process.stdin.write("\n")
+    assert set(sealed) == set(challenges)
+    # The search finds what is there: a value that was planted, and the PIN that the module was given.
+    assert seen == {"planted", "PIN"}
+    assert host.pin not in json.dumps(sealed)

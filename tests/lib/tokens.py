@@ -107,14 +107,31 @@ class Store:
         answer: dict = json.loads(done.stdout)
         return answer
 
+    @contextmanager
+    def process(self, command: list[str]) -> Iterator[subprocess.Popen[str]]:
+        """A command with the library's environment, running: the caller writes to it and reads from it."""
+        with subprocess.Popen(
+            [*self.prefix, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._environment(),
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _environment(self) -> dict[str, str]:
+        paths = os.pathsep.join(path for path in sys.path if path)
+        return {**os.environ, **self.environment, "PYTHONPATH": paths}
+
     def run(self, command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
         """A command with the library's environment."""
-        paths = os.pathsep.join(path for path in sys.path if path)
-        environment = {**os.environ, **self.environment, "PYTHONPATH": paths}
         return subprocess.run(
             [*self.prefix, *command],
             input=stdin,
-            env=environment,
+            env=self._environment(),
             capture_output=True,
             text=True,
             timeout=120,
