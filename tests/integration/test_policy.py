@@ -27,7 +27,8 @@ def refused(one: dict, *parts: str) -> list[dict]:
     """The task, which must be refused with a message that has these parts."""
     said = [f"'{part}' in said.msg" for part in parts]
     that = ["said.error_class == 'PolicyRefused'", *said]
-    checked = {"name": "It must be refused", "ansible.builtin.assert": {"that": that, "fail_msg": "{{ said | to_json }}"}}
+    judged = {"that": that, "fail_msg": "{{ said | to_json }}"}
+    checked = {"name": "It must be refused", "ansible.builtin.assert": judged}
     return [{**one, "register": "said", "failed_when": "said is not failed"}, checked]
 
 

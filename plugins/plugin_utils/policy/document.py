@@ -11,7 +11,6 @@ The schema's own ``errorMessage`` (which editors show too) is what the user read
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -161,6 +160,8 @@ def _shown(value: object) -> str:
 
 
 def _meant(value: object, names: list[str]) -> str:
+    import difflib  # here, since few documents have a mistake
+
     close = difflib.get_close_matches(str(value), names, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
