@@ -32,18 +32,30 @@ options:
     type: str
     required: true
   encryption_key:
-    description: Key reference of the agent's encryption key on this machine.
+    description: >-
+      Key reference of the agent's encryption key on this machine, a path or the C(pkcs11:) URI of a key on a smart
+      card. What is done with a key on a card is done in the card.
     type: str
     required: true
   encryption_key_passphrase:
-    description: Passphrase of O(encryption_key).
+    description: Passphrase of O(encryption_key) in a file.
+    type: str
+  encryption_key_pin:
+    description: >-
+      User PIN of the smart card that O(encryption_key) is on, unless C(pin-source) is in the URI. It is tried once, and
+      each card is logged in to once.
     type: str
   signing_key:
-    description: Key reference of the agent's signing key on this machine.
+    description: Key reference of the agent's signing key on this machine, a path or a C(pkcs11:) URI.
     type: str
     required: true
   signing_key_passphrase:
-    description: Passphrase of O(signing_key).
+    description: Passphrase of O(signing_key) in a file.
+    type: str
+  signing_key_pin:
+    description: >-
+      User PIN of the smart card that O(signing_key) is on, unless C(pin-source) is in the URI. It is tried once, and
+      each card is logged in to once.
     type: str
   wrapping_key:
     description: >-
@@ -52,7 +64,12 @@ options:
       archived from a token.
     type: str
   wrapping_key_passphrase:
-    description: Passphrase of O(wrapping_key).
+    description: Passphrase of O(wrapping_key) in a file.
+    type: str
+  wrapping_key_pin:
+    description: >-
+      User PIN of the smart card that O(wrapping_key) is on, unless C(pin-source) is in the URI. It is tried once, and
+      each card is logged in to once.
     type: str
   allow_file:
     description:
@@ -95,6 +112,26 @@ EXAMPLES = r"""
         encryption_key_passphrase: "{{ passphrase }}"
         signing_key: /home/agent/signing.key
         signing_key_passphrase: "{{ passphrase }}"
+
+- name: Approve with a smart card
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  vars_prompt:
+    - name: pin
+      prompt: PIN of your card
+  tasks:
+    - name: Release my shares
+      keyops.lifecycle.recovery_approval:
+        vault:
+          path: /srv/keyops/vault.db
+        request_id: "{{ request_id }}"
+        expected_owner: mail.example.com
+        agent: agent-2
+        encryption_key: pkcs11:token=agent-2;object=encryption?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so
+        encryption_key_pin: "{{ pin }}"
+        signing_key: pkcs11:token=agent-2;object=signing?module-path=/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so
+        signing_key_pin: "{{ pin }}"
 """
 
 RETURN = r"""
@@ -204,10 +241,13 @@ ARGUMENT_SPEC = {
     "agent": {"type": "str", "required": True},
     "encryption_key": {"type": "str", "required": True, "no_log": False},
     "encryption_key_passphrase": {"type": "str", "no_log": True},
+    "encryption_key_pin": {"type": "str", "no_log": True},
     "signing_key": {"type": "str", "required": True, "no_log": False},
     "signing_key_passphrase": {"type": "str", "no_log": True},
+    "signing_key_pin": {"type": "str", "no_log": True},
     "wrapping_key": {"type": "str", "no_log": False},
     "wrapping_key_passphrase": {"type": "str", "no_log": True},
+    "wrapping_key_pin": {"type": "str", "no_log": True},
     "allow_file": {"type": "bool", "default": False},
 }
 

@@ -26,7 +26,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RecoveryError,
     RequestMismatch,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import own_keys
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval as approvals
@@ -44,13 +44,14 @@ def run(task: HostTask) -> FlowResult:
     "envelope"}}}``.
     """
     params = task.params
-    keys = release.agent_keys(
-        params["agent"],
-        read_private_key(params["encryption_key"], params["encryption_key_passphrase"], "encryption_key"),
-        read_private_key(params["signing_key"], params["signing_key_passphrase"], "signing_key"),
-        _wrapping_key(params),
-        params["allow_file"],
-    )
+    options = ["encryption_key", "signing_key", *(["wrapping_key"] if params["wrapping_key"] is not None else [])]
+    with own_keys.opened(params, options) as found:
+        wrapping_key = found[2] if len(found) > 2 else None
+        return _approved(task, release.agent_keys(params["agent"], *found[:2], wrapping_key, params["allow_file"]))
+
+
+def _approved(task: HostTask, keys: release.AgentKeys) -> FlowResult:
+    params = task.params
     request = _verified_request(params, task.relay, keys)
     released = {key_id: _release(key_id, task.relay["keys"].get(key_id), keys, request) for key_id in request.key_ids}
     signed = {}
@@ -69,13 +70,6 @@ def run(task: HostTask) -> FlowResult:
         **{"host": request.host, "requester": requests.requester_of(request)},
     }
     return FlowResult(bool(signed), results, relay={"approvals": signed}, extra=extra)
-
-
-def _wrapping_key(params: dict) -> object:
-    """The agent's key for what tokens wrapped, or None."""
-    if params["wrapping_key"] is None:
-        return None
-    return read_private_key(params["wrapping_key"], params["wrapping_key_passphrase"], "wrapping_key")
 
 
 def _verified_request(params: dict, relay: dict, keys: release.AgentKeys) -> RecoveryRequest:
