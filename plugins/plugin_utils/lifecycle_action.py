@@ -149,9 +149,9 @@ class LifecycleAction(ActionBase):
 
         def call(step: str | None, relay: object = None, predicting: bool = False, **changed: object) -> HostReply:
             with self._check_mode(predicting):
-                return self._call_host({**params, **changed}, step, relay, task_vars)
+                return self._call_host({**params, **changed, "policy": None}, step, relay, task_vars)
 
-        policy = params.pop("policy", None)
+        policy = params.get("policy")
         actor = f"{getpass.getuser()}@{socket.gethostname()}"
         check_mode = bool(self._task.check_mode)
         return ControllerTask(
