@@ -17,9 +17,10 @@ options:
       - A policy, which says what keys of each usage may be. What breaks one of its rules is refused before anything
         changes, with the error class C(PolicyRefused). The message names the rule, its value, its source and the
         remedy.
-      - The member C(extends) names a built-in profile, V(default), V(nist-sp800-57), V(cnsa-2.0) or V(cabf-smime).
-        Further members override single rules of it.
+      - A dictionary, or the name of a built-in profile, V(default), V(nist-sp800-57), V(cnsa-2.0) or V(cabf-smime).
+      - In a dictionary, C(extends) names the profile that it begins with, and C(usages) and C(all_usages) override
+        single rules of it.
       - It is read on the controller, and no host gets it. The format is in the collection's C(docs/policy.md).
       - Without it, nothing is compared with a policy.
-    type: dict
+    type: raw
 """

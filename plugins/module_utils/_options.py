@@ -45,7 +45,7 @@ VAULT = {
 }
 
 #: Taken out by the action: hosts never see it.
-POLICY: dict = {"policy": {"type": "dict"}}
+POLICY: dict = {"policy": {"type": "raw"}}
 
 STATE_DIR = {"state_dir": {"type": "path"}}
 

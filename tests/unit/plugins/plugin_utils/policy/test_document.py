@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import PolicyError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.usages import SIGNING
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import document, load
 
 FILES = sorted((Path(__file__).resolve().parents[4] / "vectors" / "policy").glob("*.json"))
@@ -82,7 +83,11 @@ def test_changed_documents_are_judged_as_by_the_library(data: st.DataObject) -> 
             ["algorithms", "archive", "value", "signature", "key_agreement", "name", "x"]
         )
         value = _changed(value, data.draw(st.sampled_from(_places(value))), data.draw(_VALUES), data.draw(names))
-    assert (not document.mistakes(value)) is LIBRARY.is_valid(value), value
+    accepted = LIBRARY.is_valid(value)
+    assert (not document.mistakes(value)) is accepted, value
+    if accepted:
+        policy = load.load(value)
+        assert {policy.rule_for(usage)["archive"].value for usage in SIGNING} == {"never"}, "rule 1"
 
 
 def test_what_is_no_json_is_refused_with_its_place() -> None:

@@ -84,6 +84,8 @@ def test_every_violation_is_told_at_once(scene: story.Scene) -> None:
 
 def test_a_policy_with_mistakes_stops_before_the_host(scene: story.Scene) -> None:
     host = scene.machine("mail1")
+    with pytest.raises(PolicyError, match="none of default"):
+        host.run("private_key", keys=[key(host)], policy="nist")
     for module, options in (
         ("private_key", {"keys": [key(host)]}),
         ("key_archive", {"keys": [{"key": "/k"}], "key_owner": "o", "recovery_groups": scene.groups()}),
@@ -99,7 +101,7 @@ def test_what_the_policy_allows_is_made_in_one_call_and_advice_is_a_warning(scen
     assert result["changed"] and host.calls == [None]
     (warning,) = result["warnings"]
     assert "deprecated" in warning and "table 4" in warning
-    assert not host.run("private_key", keys=[key(host, algorithm="rsa-2048")], policy=STRICT)["changed"]
+    assert not host.run("private_key", keys=[key(host, algorithm="rsa-2048")], policy="default")["changed"]
 
 
 def test_a_rule_that_is_not_enforced_only_warns(scene: story.Scene) -> None:
@@ -125,6 +127,16 @@ def test_a_replaced_key_is_judged_as_it_will_be(scene: story.Scene) -> None:
     wanted = [key(host, regenerate="partial_idempotence")]
     result = host.run("private_key", keys=wanted, policy=policy)
     assert result["results"][0]["algorithm"] == "ec-p256"
+
+
+def test_a_key_that_goes_once_its_archive_is_confirmed_is_not_judged(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    scene.generate(host, "mail.key", "key_transport", "rsa-2048")
+    scene.archive(host)
+    item = {"key": str(host.folder / "mail.key"), "usage": "key_transport", "algorithm": "rsa-3072"}
+    wanted = [{**item, "regenerate": "partial_idempotence"}]
+    result = host.run("private_key", keys=wanted, policy={"usages": {"key_transport": {"algorithms": ["rsa-3072+"]}}})
+    assert result["results"][0]["algorithm"] == "rsa-3072"
 
 
 def test_the_host_says_who_owns_a_new_file(scene: story.Scene) -> None:
