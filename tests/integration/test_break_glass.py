@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import story as story_lib
+import token_scene
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity, pkcs8
@@ -31,7 +33,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault import sqlite, sqlite_file
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "break-glass.md"
-PROGRAMS = ("openssl", "ssss-combine", "sed", "head", "tail", "cat", "grep", "rm")
+PROGRAMS = ("openssl", "ssss-combine", "sed", "head", "tail", "cat", "grep", "rm", "od", "tr", "mv")
 CURVES = {"p256": "P-256", "p384": "P-384", "p521": "P-521"}
 
 #: The archived key's kind and usage.
@@ -169,6 +171,56 @@ def test_the_page_opens_a_key(key: str, group: str, places: tuple, take: str, st
     assert private[0] == private[1]
     for path in terminal.folder.iterdir():
         assert path.name == "vault.copy" or path.stat().st_mode & 0o077 == 0, path.name
+
+
+@pytest.fixture(name="token_story", scope="module")
+def _token_story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, dict[str, bytes]]:
+    """Keys that were archived from SoftHSM, and such as other tokens wrap them: label to DER public key."""
+    scene = story_lib.Scene(tmp_path_factory.mktemp("tokens"))
+    scene.agents = token_scene.agents(scene.folder / "agents")
+    host = token_scene.Host(scene, "mail1", ("ops",))
+    made = host.make(
+        {"algorithm": "rsa-2048", "usage": "key_transport", "label": "rsa"},
+        {"algorithm": "ec-p256", "usage": "key_agreement", "label": "ec"},
+    )
+    keys = [host.key("rsa"), host.key("ec")]
+    host.machine.run("key_archive", keys=keys, key_owner="Zoë's mail", recovery_groups=scene.groups())
+    public = dict(zip(("rsa", "ec"), made))
+    for wrapping in ("aes-kw", "aes-kw-pkcs7", "aes-cbc-pad"):
+        public[wrapping] = token_scene.archive_as_another_token(scene, wrapping)
+    story = Story(scene.folder, scene.vault_path)
+    for place, agent in enumerate(scene.agents, start=1):
+        story.agent_keys["office", place] = agent.folder / "encryption.key"
+        story.agent_keys["wrapping", place] = agent.folder / "wrapping.key"
+    return story, public
+
+
+@pytest.mark.parametrize("label", ["rsa", "ec", "aes-kw", "aes-kw-pkcs7", "aes-cbc-pad"])
+def test_the_page_opens_a_key_from_a_token(label: str, token_story: tuple, tmp_path: Path) -> None:
+    story, public = token_story
+    key_id = identity.key_id(public[label])
+    terminal = Terminal(tmp_path, story, (*PROGRAMS, "sqlite3"))
+    terminal.variables.update(KEY_ID=key_id, REVISION="1", GROUP="0")
+    terminal.run("list")
+    terminal.run("take")
+    for place in (3, 1):
+        terminal.run("open share", PLACE=place, AGENT_KEY=story.agent_keys["office", place])
+        assert terminal.run("check share").stdout == f"share {place} is genuine\n"
+    terminal.run("open session key", WRAPPING_KEY=story.agent_keys["wrapping", 1])
+    assert terminal.run("check session key").stdout == "session key 1 is genuine\n"
+    terminal.run("combine")
+    terminal.run("open key")
+    terminal.run("unwrap")
+    assert terminal.run("check key").stdout == f"this is the key {key_id}\n"
+    terminal.run("convert")
+    assert _openssl("pkey", "-in", terminal.folder / "key.pem", "-pubout", "-outform", "DER") == public[label]
+    for path in terminal.folder.iterdir():
+        assert path.name == "vault.copy" or path.stat().st_mode & 0o077 == 0, path.name
+    # A share that was edited does not prove its session key.
+    share = terminal.folder / "share-1.txt"
+    share.write_text(share.read_text().replace("key-owner: ", "key-owner: another "))
+    with pytest.raises(StepFailed):
+        terminal.run("check session key")
 
 
 def test_it_waits_for_a_vault_that_is_locked_for_a_moment(story: Story, tmp_path: Path) -> None:

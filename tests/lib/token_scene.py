@@ -10,14 +10,26 @@ Keys are made by the collection's own ``_tokens/keys.py``; what they then decryp
 
 from __future__ import annotations
 
-import subprocess
+import os
 from pathlib import Path
 
 import story
 import tokens
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.ciphers import algorithms
+from cryptography.hazmat.primitives.cmac import CMAC
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key, wrapped_key_open
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.seal_key import seal_token_key
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 _MAKE = """
 import base64, json, sys
@@ -126,6 +138,41 @@ def agents(folder: Path, names: tuple[str, ...] = ("agent-1", "agent-2", "agent-
     return [story.make_agent(folder, name, kind, wrapping="RSA:2048") for name, kind in zip(names, kinds)]
 
 
-def run(*command: str) -> None:
-    """A program that must succeed."""
-    subprocess.run(command, check=True, capture_output=True)
+def archive_as_another_token(scene: story.Scene, wrapping: str) -> bytes:
+    """Archive a key as a token that wraps in this way would; returns its public half in DER.
+
+    Sealing and storing are the product's; the token's part is played here, since no token at hand wraps so.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    session_key = os.urandom(32)
+    public_key = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    content = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    key_id, groups = canonical.digest(public_key), parse_groups(scene.groups(), 2, times.now())
+    keys = {}
+    for agent in groups[0].agents:
+        to = x509.load_der_x509_certificate(agent.wrapping_certificate).public_key()
+        mac = CMAC(algorithms.AES(session_key))
+        mac.update(wrapped_key.statement(key_id, "Zoë's mail", "office", agent.agent_id))
+        method = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+        keys["office", agent.agent_id] = wrapped_key.WrappedKey(
+            *(wrapping, identity.key_id_of_certificate(agent.wrapping_certificate), "sha256"),
+            *(to.encrypt(session_key, method), mac.finalize().hex()),
+        )
+    facts = KeyFacts(key_id, "ec-p256", public_key, "key_agreement", "token")
+    blob = _WRAP[wrapping](session_key, content)
+    sealed = seal_token_key(wrapped_key.TokenKey(facts, wrapping, blob, keys), "key_agreement", "Zoë's mail", groups)
+    with open_vault({"backend": "sqlite", "path": str(scene.vault_path)}, False) as vault:
+        vault.create(records.objects_of(sealed))
+        records.add(vault, records.record_of(sealed, facts, host="mail2", place="pkcs11:token=t;object=o"))
+    return public_key
+
+
+_WRAP = {
+    "aes-kw": lambda key, content: aes_key_wrap(key, content + bytes(-len(content) % 8)),
+    "aes-kw-pkcs7": lambda key, content: wrapped_key_open.wrap(key, "aes-kw-pkcs7", content),
+    "aes-cbc-pad": lambda key, content: wrapped_key_open.wrap(key, "aes-cbc-pad", content),
+}
