@@ -93,7 +93,7 @@ def _tokens(task: HostTask) -> Iterator[Any]:
     # Not at the top: a host whose keys are in files loads nothing of tokens.
     from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import archive_tokens
 
-    with archive_tokens.opened(items, task.check_mode) as on_tokens:
+    with archive_tokens.opened(items, _state_dir(task), task.check_mode) as on_tokens:
         yield on_tokens
 
 

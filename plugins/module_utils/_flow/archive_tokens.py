@@ -128,7 +128,7 @@ def _for_agents(
 
 
 @contextmanager
-def opened(items: list[dict], check_mode: bool) -> Iterator[TokenKeys]:
+def opened(items: list[dict], state_dir: str, check_mode: bool) -> Iterator[TokenKeys]:
     """The items of ``keys`` that are on tokens, with their tokens open.
 
     Args:
@@ -138,7 +138,8 @@ def opened(items: list[dict], check_mode: bool) -> Iterator[TokenKeys]:
         OptionError: an option that is for files is given, or no PIN.
         KeyReferenceError, TokenError, WrongPin: as OpenTokens.
     """
-    with OpenTokens([_asked(item) for item in items], None, missing_ok=check_mode) as tokens:
+    lock_in = None if check_mode else state_dir
+    with OpenTokens([_asked(item) for item in items], lock_in, missing_ok=check_mode) as tokens:
         for token in tokens.all:
             token.survey()
         yield TokenKeys(items, tokens)

@@ -100,7 +100,7 @@ def _tokens(task: HostTask, state_dir: str, stack: contextlib.ExitStack) -> Any:
     # Not at the top: plays on key files load nothing of tokens.
     from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.certificate_request_tokens import TokenKeys
 
-    return stack.enter_context(TokenKeys(items, state_dir, missing_ok=task.check_mode))
+    return stack.enter_context(TokenKeys(items, state_dir, task.check_mode))
 
 
 def _requested(task: HostTask, planned: Sequence[_Planned]) -> FlowResult:

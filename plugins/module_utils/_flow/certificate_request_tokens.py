@@ -94,11 +94,11 @@ class TokenKey:
 class TokenKeys:
     """The keys on tokens that a task names; a context in which they can sign."""
 
-    def __init__(self, items: Sequence[dict], state_dir: str, missing_ok: bool) -> None:
+    def __init__(self, items: Sequence[dict], state_dir: str, check_mode: bool) -> None:
         """
         Args:
             items: those of the option ``keys`` that are on tokens.
-            missing_ok: in check mode, the same run would have made the token.
+            check_mode: the same run would have made a token that is missing.
 
         Raises:
             OptionError: an item has no PIN, or options of a key file.
@@ -110,7 +110,7 @@ class TokenKeys:
                     raise OptionError("passphrase: a key on a token has a PIN, not a passphrase: give pin")
                 uri = reference.parse(item["key"]).uri
                 asked.append(Asked(item["key"], uri, session.pin_for(item.get("pin"), uri)))
-        self._tokens = OpenTokens(asked, None, missing_ok)
+        self._tokens = OpenTokens(asked, None if check_mode else state_dir, missing_ok=check_mode)
         self._kept = KeptRequests(state_dir)
 
     def __enter__(self) -> TokenKeys:

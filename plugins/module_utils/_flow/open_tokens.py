@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The tokens of one task, open: each found, locked for other processes where it is changed, and logged in to once.
+"""The tokens of one task, open: their libraries locked for other processes, each found, and logged in to once.
 
-All tokens are found before the first login, and all locks are taken in one order, so that two tasks never wait for each
-other. A wrong PIN ends the task; it was tried once.
+The locks come first, since a library may already look at its tokens when it starts, and in one order, so that two tasks
+never wait for each other. All tokens are found before the first login. A wrong PIN ends the task; it was tried once.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ class OpenToken:
         Raises:
             TokenError: the token fails.
         """
+        labels = {one.uri.label for one in self.asked if one.uri.label} | {keys.UNFINISHED}
         with libraries.told_errors(f"reading the objects of the token {self.facts.label!r}"):
-            self.found = objects.survey(self.session, {one.uri.label for one in self.asked if one.uri.label})
+            self.found = objects.survey(self.session, labels)
 
     def private(self, label: str | None) -> list[TokenObject]:
         """The private keys with this label."""
@@ -116,7 +117,7 @@ class OpenTokens:
         """
         Args:
             asked: every key of the task that is on a token.
-            lock_in: the state folder that holds the locks; None to take none.
+            lock_in: the state folder that holds the locks; None to take none (check mode makes no folder).
             missing_ok: a token that is not there is no error; in check mode the same run would have made it.
         """
         self._asked, self._lock_in, self._missing_ok = asked, lock_in, missing_ok
@@ -136,14 +137,14 @@ class OpenTokens:
             TokenError: a token is not there, or refuses; WrongPin among them.
             OptionError: two items disagree about the PIN of one token.
         """
-        for one in self._asked:
-            with named(one.key):
-                self._find(one)
-        self.all.sort(key=lambda one: (one.facts.serial, one.library))
         with contextlib.ExitStack() as stack:
-            for token in self.all:
+            for path in sorted({str(one.uri.module_path) for one in self._asked}):
                 if self._lock_in is not None:
-                    stack.enter_context(keys.locked(self._lock_in, token.facts.serial))
+                    stack.enter_context(keys.locked(self._lock_in, path))
+            for one in self._asked:
+                with named(one.key):
+                    self._find(one)
+            for token in self.all:
                 # Writable also for a task that only looks: what a probe makes are session objects.
                 token.session = stack.enter_context(session.opened(token.token, token.pin, writable=True))
             self._stack = stack.pop_all()

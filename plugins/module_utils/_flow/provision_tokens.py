@@ -5,7 +5,7 @@
 """Keys on tokens, for private_key: what is there, and how keys come and go.
 
 1. Every token is found, locked for other processes, and logged in to once; its objects are read in one pass.
-2. What killed runs left is taken away: public halves alone, and keys whose replacement was already there.
+2. What killed runs left is taken away: unfinished copies, public halves alone, and keys that are replaced already.
 3. Signing keys go to tokens that keep their promises only (``accept_findings``).
 4. All new keys are made in the session first. Whatever the token does not make, wrap or sign shows here, before a key
    is changed.
@@ -136,11 +136,13 @@ class Tokens:
         return [self._found(wish) for wish in wishes]
 
     def _heal(self, token: OpenToken) -> None:
+        unfinished = [one for one in token.found if one.label == keys.UNFINISHED]
+        token.found = [one for one in token.found if one not in unfinished]
         private_ids = {one.object_id for one in token.found if one.kind == "private_key"}
         given = {asked.uri.label: (asked.uri.object_id or b"").hex() for asked in token.asked}
         gone = [one for one in token.found if one.label in given and keys.is_orphan(one, private_ids, given[one.label])]
         gone += [half for label in given for half in self._replaced(token, label)]
-        for one in gone:
+        for one in (*unfinished, *gone):
             keys.destroy_object(one)
         token.found = [one for one in token.found if one not in gone]
 
@@ -232,8 +234,12 @@ class Tokens:
         making = [decision for decision in decisions if decision.action in ("create", "replace")]
         drafts = [(decision, self._draft(decision)) for decision in making]  # 4
         self._keep_requests(drafts)  # 5
-        made = {decision: self._put(decision, draft) for decision, draft in drafts}  # 6
-        self._check_labels(made)  # 7
+        made: dict[Decision, Found] = {}
+        try:
+            for decision, draft in drafts:
+                made[decision] = self._put(decision, draft)  # 6
+        finally:
+            self._check_labels(made)  # 7
         for decision in decisions:
             if decision.action == "remove":
                 self._remove(decision)
@@ -295,24 +301,35 @@ class Tokens:
         self._requests.forget(decision.there.facts.key_id)
 
     def _check_labels(self, made: dict[Decision, Found]) -> None:
+        """Destroy every new key whose label another host has used meanwhile, and raise KeyExists."""
+        doubled = []
         for token in self._tokens.all:
             mine = {
-                decision.wish.token.uri.label: (decision, found)
+                decision.wish.token.uri.label: (decision.wish, found.token)
                 for decision, found in made.items()
                 if self._tokens.of(decision.wish.key) is token
             }
-            if not mine:
-                continue
-            with libraries.told_errors(f"reading the objects of the token {token.facts.label!r}"):
-                there = objects.names(token.session, "private_key")
-            for other in there:
-                if other.label in mine and other.object_id != mine[other.label][1].token.private.object_id:
-                    decision, found = mine[other.label]
-                    keys.destroy(found.token)
-                    raise KeyExists(
-                        f"{decision.wish.key}: another host has made a key of this label meanwhile, so this one was "
-                        "destroyed; run again"
-                    )
+            for other in _others(token, mine):
+                wish, pair = mine.pop(other.label)
+                keys.destroy(pair)
+                doubled.append(wish.key)
+        if doubled:
+            raise KeyExists(
+                f"{', '.join(doubled)}: another host has made keys of these labels meanwhile, so those made here "
+                "were destroyed; run again"
+            )
+
+
+def _others(token: OpenToken, mine: dict) -> list[TokenObject]:
+    """For each label of new pairs, one private key of this label that is another one."""
+    if not mine:
+        return []
+    with libraries.told_errors(f"reading the objects of the token {token.facts.label!r}"):
+        there = objects.names(token.session, "private_key")
+    found = {
+        one.label: one for one in there if one.label in mine and one.object_id != mine[one.label][1].private.object_id
+    }
+    return list(found.values())
 
 
 def _check_id(token: OpenToken, uri: TokenUri) -> None:

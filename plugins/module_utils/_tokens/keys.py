@@ -12,7 +12,9 @@ Invariants:
 - A pair is made in the session and copied to the token when it is complete. So its ID can be its key ID's begin, and a
   killed run leaves nothing but, at most, a public half: the public half is written first and destroyed last. A private
   key without its public half never comes from here.
-- One process at a time works on a token (``locked``).
+- A copy gets its label together with its last attributes. Where a token copies in several steps, what a killed run has
+  left has the label UNFINISHED, and the next run takes it away.
+- One process at a time works with a library (``locked``): SoftHSM answers with errors while another process logs in.
 """
 
 from __future__ import annotations
@@ -62,6 +64,8 @@ _CURVES = {
     "ed25519": "06032b6570",
     "x25519": "06032b656e",
 }
+#: Label of what is not on the token yet.
+UNFINISHED = "keyops-unfinished"
 ALGORITHMS = ("rsa-2048", "rsa-3072", "rsa-4096", *_CURVES)
 
 
@@ -245,14 +249,14 @@ def _generate(session: Any, new: NewKey, signs: bool) -> tuple[Any, Any]:
 def _pair_of(session: Any, new: NewKey, public: dict, private: dict) -> tuple[Any, Any]:
     if new.algorithm.startswith("rsa-"):
         made = session.generate_keypair(
-            KeyType.RSA, int(new.algorithm[4:]), label=new.label, public_template=public, private_template=private
+            KeyType.RSA, int(new.algorithm[4:]), label=UNFINISHED, public_template=public, private_template=private
         )
     else:
         key_type = KeyType.EC_EDWARDS if "25519" in new.algorithm else KeyType.EC
         curve = {Attribute.EC_PARAMS: bytes.fromhex(_CURVES[new.algorithm])}
         parameters = session.create_domain_parameters(key_type, curve, local=True)
         made = parameters.generate_keypair(
-            label=new.label, mechanism=_mechanism(new.algorithm), public_template=public, private_template=private
+            label=UNFINISHED, mechanism=_mechanism(new.algorithm), public_template=public, private_template=private
         )
     return made
 
@@ -306,8 +310,8 @@ def is_orphan(one: TokenObject, private_ids: set[str], given_id: str = "") -> bo
 
 
 @contextlib.contextmanager
-def locked(state_dir: str, serial: str) -> Iterator[None]:
-    """One process at a time, of all that share this state folder, works on the token with this serial number.
+def locked(state_dir: str, library: str) -> Iterator[None]:
+    """One process at a time, of all that share this state folder, works with the library at this path.
 
     Raises:
         FileError: the state folder cannot be used.
@@ -315,7 +319,7 @@ def locked(state_dir: str, serial: str) -> Iterator[None]:
     folder = os.path.join(state_dir, "locks")
     for one in (state_dir, folder):
         _files.make_private_folder(one)
-    name = hashlib.sha256(f"token {serial}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(library.encode()).hexdigest()[:32]  # as in hsm_token
     file = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
