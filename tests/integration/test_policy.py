@@ -32,6 +32,19 @@ def refused(one: dict, *parts: str) -> list[dict]:
     return [{**one, "register": "said", "failed_when": "said is not failed"}, checked]
 
 
+def not_provisioned(key: str) -> list[dict]:
+    """The role, without recovery groups for a key that the policy wants archived; and proof that it made none."""
+    keys = [{"key": key, "usage": "key_agreement", "algorithm": "ec-p384"}]
+    role = {"name": "Provision", "ansible.builtin.include_role": {"name": "keyops.lifecycle.provision"}}
+    told = ["'nobody would do it' in ansible_failed_result.msg", f"'{key}' is not exists"]
+    return [
+        {
+            "block": [{**role, "vars": {"keyops_keys": keys, "keyops_policy": POLICY}}, {"ansible.builtin.fail": {}}],
+            "rescue": [{"name": "Nothing was made", "ansible.builtin.assert": {"that": told}}],
+        }
+    ]
+
+
 def test_a_play_with_a_policy(tmp_path: Path) -> None:
     scene = story.make_scene(tmp_path)
     host = scene.machine("mail1")
@@ -50,6 +63,7 @@ def test_a_play_with_a_policy(tmp_path: Path) -> None:
         task("private_key", keys=[wish], **state),
         *refused(task("key_archive", **archive, recovery_groups=two), "minimum_agents"),
         task("key_archive", **archive, recovery_groups=scene.groups()),
+        *not_provisioned(weak),
         *refused(task("csr", keys=[{**request, "extended_key_usage": []}], **state), "section 7.1.2.3"),
         task("csr", keys=[request], **state),
     ]

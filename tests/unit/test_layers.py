@@ -53,6 +53,7 @@ ANSIBLE_MAY = {
     PLUGINS / "filter" / "audit_report.py",
     PLUGINS / "filter" / "key_id.py",
     PLUGINS / "filter" / "key_options.py",
+    PLUGINS / "filter" / "must_archive.py",
     PLUGINS / "filter" / "pkcs11_uri.py",
     PLUGINS / "test" / "archivable.py",
 }
