@@ -42,6 +42,7 @@ def run(task: HostTask) -> FlowResult:
     names = [f"{purpose}_certificate" for purpose in _purposes(params)]
     missing = [name for name in names if _files.read_existing(params[name], KEY_FILE_LIMIT) is None]
     rows = [{"path": params[name], "changed": name in missing} for name in names]
+    _check_kept(params, missing)
     if missing and not _to_come(task):
         with own_keys.opened(params, ["signing_key"]) as (key,):
             files = _issued(params, missing, key)
@@ -56,6 +57,23 @@ def _purposes(params: dict) -> list[str]:
         raise OptionError("wrapping_certificate: it goes with wrapping_request; give both or none")
     wrapping = ["wrapping"] if given[0] else []
     return ["signing", "encryption", *wrapping]
+
+
+def _check_kept(params: dict, missing: list[str]) -> None:
+    """Raise OptionError when a certificate that is there is not for the key of its request."""
+    for purpose in _purposes(params):
+        name = f"{purpose}_certificate"
+        request = _files.read_existing(params[f"{purpose}_request"], KEY_FILE_LIMIT)
+        if name in missing or request is None:
+            continue
+        asked = _parsed(x509.load_pem_x509_csr, request.content, f"{purpose}_request")
+        kept = _parsed(x509.load_pem_x509_certificate, _files.read_file(params[name], KEY_FILE_LIMIT), name)
+        ids = [identity.key_id_of_public_key(one.public_key()) for one in (asked, kept)]
+        if ids[0] != ids[1]:
+            raise OptionError(
+                f"{name}: the certificate at {params[name]} is for another key than {purpose}_request; when the agent "
+                "has new keys, move its old certificates away"
+            )
 
 
 def _to_come(task: HostTask) -> bool:

@@ -109,3 +109,41 @@ def test_a_missing_or_broken_request_is_told(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="signing_request"):
         run({**params, "signing_request": params["signing_key"]})
     assert not list(tmp_path.glob("*.pem"))
+
+
+def test_a_certificate_of_an_earlier_key_is_refused(tmp_path: Path) -> None:
+    params = agent(tmp_path)
+    run(params)
+    certificate = Path(params["encryption_certificate"]).read_bytes()
+    params = agent(tmp_path)  # new keys, new requests
+    for name in ("signing_certificate", "encryption_certificate"):
+        Path(params[name]).unlink()
+    run(params)
+    Path(params["encryption_certificate"]).write_bytes(certificate)
+    with pytest.raises(OptionError, match="another key than encryption_request"):
+        run(params)
+
+
+def test_a_wrapping_certificate_is_made_where_it_is_asked_for(tmp_path: Path) -> None:
+    params = agent(tmp_path)
+    openssl("genpkey", *ALGORITHMS["rsa"], "-out", tmp_path / "wrapping.key")
+    request = tmp_path / "wrapping.csr"
+    openssl("req", "-new", "-key", tmp_path / "wrapping.key", "-subj", "/CN=anna (wrapping)", "-out", request)
+    params.update(wrapping_request=str(request), wrapping_certificate=str(tmp_path / "wrapping.pem"))
+    done = run(params)
+    assert [row["path"] for row in done.results][2] == str(tmp_path / "wrapping.pem")
+    certificates = {
+        name: x509.load_pem_x509_certificate((tmp_path / f"{name}.pem").read_bytes())
+        for name in ("signing", "wrapping")
+    }
+    check_issued(certificates["wrapping"], certificates["signing"])
+    assert not run(params).changed
+    with pytest.raises(OptionError, match="give both or none"):
+        run({**params, "wrapping_request": None})
+    other = {
+        **params,
+        "wrapping_request": params["encryption_request"],
+        "wrapping_certificate": str(tmp_path / "x.pem"),
+    }
+    with pytest.raises(OptionError, match="another task"):
+        run(other)
