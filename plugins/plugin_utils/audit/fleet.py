@@ -90,11 +90,18 @@ def unaudited(hosts: Sequence[HostSeen]) -> Iterator[Finding]:
     for host in hosts:
         if host.problem:
             yield Finding(catalogue.HOST_NOT_AUDITED, host.name, detail=host.problem)
-        for text in host.not_looked_at:
-            place, colon, dummy = text.partition(": ")
+        if host.cut_short:
             yield Finding(
-                catalogue.PLACE_NOT_AUDITED, host.name, place if colon and place[:1] == "/" else "", "", text, text
+                catalogue.PLACE_NOT_AUDITED, host.name, detail="a bound of the search cut it short", severity="medium"
             )
+        places: dict[str, list[str]] = {}
+        for text in host.not_looked_at:
+            place, colon, why = text.partition(": ")
+            # The others are counts, such as of links that were not followed: no place, and nothing to look into.
+            if colon and place[:1] == "/":
+                places.setdefault(place, []).append(why)
+        for place, why in places.items():
+            yield Finding(catalogue.PLACE_NOT_AUDITED, host.name, place, "", "; ".join(dict.fromkeys(why)))
 
 
 def tokens(probed: Mapping[str, Any]) -> Iterator[Finding]:

@@ -56,17 +56,16 @@ def _host(name: str, result: Any, declared: Any) -> HostSeen:
         tuple(keys),
         tuple(dict.fromkeys([*certificates, *(one for key in keys for one in key.certificates)])),
         tuple(receipts.values()),
-        _not_looked_at(result),
+        tuple(_text(text) or "" for text in result.get("not_looked_at") or ()),
         tuple((str(row["key_id"]), _entry(row)) for row in _rows(result, "authorized_keys") if row.get("key_id")),
         _public_keys(result.get("public_keys")),
+        _is_cut_short(result),
     )
 
 
-def _not_looked_at(result: Mapping) -> tuple[str, ...]:
+def _is_cut_short(result: Mapping) -> bool:
     searched = result.get("searched")
-    cut = isinstance(searched, Mapping) and searched.get("complete") is False
-    told = tuple(_text(text) or "" for text in result.get("not_looked_at") or ())
-    return (*told, "the search was cut short by one of its bounds") if cut else told
+    return isinstance(searched, Mapping) and searched.get("complete") is False
 
 
 def _entry(row: Mapping) -> str:

@@ -131,6 +131,7 @@ class HostSeen:
     Attributes:
         authorized: key ID and place of each entry for SSH.
         public_keys: key ID to PEM, of what is not a private key here.
+        cut_short: whether a bound ended the search before everything was looked at.
         problem: why nothing is known of it, or None.
     """
 
@@ -141,6 +142,7 @@ class HostSeen:
     not_looked_at: tuple[str, ...] = ()
     authorized: tuple[tuple[str, str], ...] = ()
     public_keys: dict[str, str] = field(default_factory=dict, repr=False)
+    cut_short: bool = False
     problem: str | None = None
 
 

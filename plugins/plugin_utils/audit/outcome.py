@@ -143,6 +143,7 @@ def _host(host: HostSeen) -> dict:
         **{"host": host.name, "audited": host.problem is None, "problem": host.problem, "keys": len(host.keys)},
         **{"certificates": sum(one.kind == "certificate" for one in host.certificates)},
         **{"ssh_entries": len(host.authorized), "receipts": len(host.receipts)},
+        "not_looked_at": list(host.not_looked_at),
     }
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
@@ -45,7 +46,7 @@ def audit(task: ControllerTask) -> dict:
     """
     params = task.params
     wanted = judge.Wanted(
-        policy=load.load(params["policy"]) if params["policy"] is not None else None,
+        policy=load.load(task.policy) if task.policy is not None else None,
         moment=Moment(times.now(), times.duration(params["expiring_within"], "expiring_within")),
         recovery_groups=params["recovery_groups"],
         trust_anchors=params["trust_anchors"],
@@ -56,7 +57,9 @@ def audit(task: ControllerTask) -> dict:
     hosts = gathered.hosts(_mapping(params["gathered"], "gathered"), _mapping(params["declared"], "declared"))
     seen = _look(task, hosts) if task.vault else None
     judgement = judge.judge(hosts, seen, wanted)
-    responses = responding.respond(task, judgement.signing, seen) if seen and params["respond"] else []
+    responses, head = responding.respond(task, judgement.signing, seen) if seen and params["respond"] else ([], None)
+    if seen and head:
+        seen = replace(seen, head=(head.number, head.digest))
     built = outcome.build(hosts, seen, wanted, judgement, acceptances)
     return {
         "changed": bool(responses),

@@ -17,7 +17,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.evidence import Evidence
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import VaultSeen
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.vault import ACTION
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_log import DETAIL_LIMIT
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_log import DETAIL_LIMIT, Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 
@@ -26,9 +26,11 @@ REASON = "archived, and evidence shows that it signs"
 _KEPT = 3
 
 
-def respond(task: ControllerTask, signing: Mapping[str, Sequence[Evidence]], seen: VaultSeen) -> list[dict]:
-    """Freeze and alarm; per key what was done, or would be done in check mode."""
-    told, alarms = [], []
+def respond(
+    task: ControllerTask, signing: Mapping[str, Sequence[Evidence]], seen: VaultSeen
+) -> tuple[list[dict], Head | None]:
+    """Freeze and alarm; per key what was done, or would be done in check mode, and the log's head after an alarm."""
+    told, alarms, head = [], [], None
     for key_id, evidence in signing.items():
         proven = [one for one in evidence if one.proof]
         detail = _detail(proven, evidence)
@@ -41,8 +43,8 @@ def respond(task: ControllerTask, signing: Mapping[str, Sequence[Evidence]], see
             shown = [_shown(one) for one in evidence]
             told.append({"key_id": key_id, "frozen": freezing, "alarm": is_new, "evidence": shown})
     if alarms and not task.check_mode:
-        journal.write(task, ACTION, "alarm", alarms, "archived keys that sign, found by the fleet audit")
-    return told
+        head = journal.write(task, ACTION, "alarm", alarms, "archived keys that sign, found by the fleet audit")
+    return told, head
 
 
 def _detail(proven: Sequence[Evidence], evidence: Sequence[Evidence]) -> str:

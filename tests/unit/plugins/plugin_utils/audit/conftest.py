@@ -23,7 +23,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import au
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
 
 DEFAULTS = {
-    **{"declared": {}, "tokens": {}, "policy": None, "recovery_groups": [], "trust_anchors": []},
+    **{"declared": {}, "tokens": {}, "recovery_groups": [], "trust_anchors": []},
     **{"expiring_within": "30d", "weak_keys": "off", "accepted": [], "expected_heads": []},
     **{"known_log_problems": [], "log_signing_certificates": [], "respond": True, "fail_at": "never"},
 }
@@ -86,7 +86,8 @@ def audit(vault: MemoryVault) -> Callable[..., dict]:
 
         gathered = {name: host.result() if isinstance(host, made.Host) else host for name, host in hosts.items()}
         params = {**DEFAULTS, "gathered": gathered, **options}
-        task = ControllerTask(params, vault if use_vault else None, check_mode, "localhost", "ops", call)
+        policy = params.pop("policy", None)
+        task = ControllerTask(params, vault if use_vault else None, check_mode, "localhost", "ops", call, policy=policy)
         return auditing.audit(task)
 
     return run

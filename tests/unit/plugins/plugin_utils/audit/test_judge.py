@@ -207,12 +207,14 @@ def test_frozen_keys_tokens_and_hosts_that_were_not_audited(audit, vault):
     ]
     tokens = {"web1": {"results": [{"tokens": [{"label": "ops", "probe": probe}]}]}}
     lost = {"failed": True, "msg": "Python libraries are missing"}
-    cut = sound_host().result() | {"not_looked_at": ["/srv/x: not looked at, Permission denied"]}
+    cut = sound_host().result() | {"not_looked_at": ["/srv/x: not looked at, Permission denied", "7 links"]}
+    cut["searched"] = {"complete": False}
     result = audit({"web1": host, "web2": lost, "web3": None, "web4": cut}, tokens=tokens)
     assert told(result) == [
         ("KL025", "web1", "pkcs11:token=ops"),
         ("KL026", "web2", ""),
         ("KL026", "web3", ""),
+        ("KL027", "web4", ""),
         ("KL027", "web4", "/srv/x"),
         ("KL029", "web1", "/k"),
     ]
@@ -296,7 +298,7 @@ def test_repairs_only_narrow_modes_and_name_owners(audit):
     host.key("pkcs11:token=x;object=y", mode=None, owner=None, group=None)
     items = {"web1": [{"key": "/b", "mode": "0640", "request": {}}, {"key": "/c", "owner": "app", "request": {}}]}
     rows = audit({"web1": host}, declared=items)["audit"]["repairs"]
-    assert [{name: row[name] for name in row if name != "key_id"} for row in rows] == [
-        {"host": "web1", "key": "/a", "mode": "0600"},
-        {"host": "web1", "key": "/c", "owner": "app"},
+    assert [{name: row[name] for name in row if name != "key_id"} for row in rows["web1"]] == [
+        {"key": "/a", "mode": "0600"},
+        {"key": "/c", "owner": "app"},
     ]

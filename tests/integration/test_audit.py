@@ -1,0 +1,101 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Three SSH hosts with one of each finding planted: the audit finds exactly those, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import planted_fleet
+import pytest
+from planted_fleet import CHECKOUT, Planted, command, on_host
+from prometheus_client.parser import text_string_to_metric_families
+
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import catalogue
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+
+AUDIT = "keyops.lifecycle.audit"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
+    command(CHECKOUT / "tests/fleet/down")
+    try:
+        yield planted_fleet.plant(tmp_path_factory.mktemp("audit"))
+    finally:
+        command(CHECKOUT / "tests/fleet/down")
+
+
+@pytest.fixture(scope="module")
+def first(world: Planted) -> str:
+    """The first audit, which fails at ``high``; what the play printed."""
+    done = world.play(AUDIT)
+    text = done.stdout.decode()
+    assert done.returncode == 2 and "limit high" in text, text[-4000:] + done.stderr.decode()[-2000:]
+    return text
+
+
+def test_exactly_what_was_planted(world: Planted, first: str) -> None:
+    assert world.told() == sorted(world.expected)
+    # Only a token's probe is left to the unit tests: these hosts have no tokens.
+    assert {one.id for one in catalogue.KINDS} - {kind for kind, *dummy in world.expected} == {"KL025"}
+    assert "KL002" in first and "limit high" in first
+    assert world.outcome["summary"]["hosts_audited"] == 3 and world.outcome["notes"] == []
+
+
+def test_the_archived_key_that_signs_is_frozen_and_alarmed(world: Planted, first: str) -> None:
+    with open_vault({"path": str(world.vault_path)}, check_mode=True) as vault:
+        frozen = freezes.frozen(vault, [world.ids["signs"]])[world.ids["signs"]]
+        events = event_log.verify(vault).events
+    assert "chains to the trust anchor CN=root" in frozen.evidence[0]
+    alarms = [event for event in events if (event.action, event.outcome) == ("audit", "alarm")]
+    assert [key_id for event in alarms for key_id, dummy in event.keys] == [world.ids["signs"]]
+
+
+def test_reports_lie_beside_the_outcome(world: Planted, first: str) -> None:
+    folder = world.folder / "audits"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.glob("*.[hjs]*") if path.is_file()} == {0o600}
+    run = json.loads((folder / "audit.sarif").read_text())["runs"][0]
+    assert Counter(result["ruleId"] for result in run["results"]) == Counter(kind for kind, *dummy in world.expected)
+    families = {one.name: one for one in text_string_to_metric_families((folder / "keyops_audit.prom").read_text())}
+    assert sum(one.value for one in families["keyops_audit_findings"].samples) == len(world.expected)
+    page = (folder / "report.html").read_text()
+    assert "/srv/signs.key" in page and "Archived key that signs" in page
+    assert len(list((folder / "history").iterdir())) == 1
+
+
+def test_second_audit_mends_accepts_and_alarms_no_more(world: Planted, first: str) -> None:
+    before = (world.folder / "audits" / "head.json").read_text()
+    accepted = [
+        {"id": "dual-usage", "host": "host1", "reason": "ticket 1", "expires": "2099-01-01"},
+        {"id": "KL006", "place": "/srv/*", "reason": "ticket 2", "expires": "2020-01-01"},
+    ]
+    done = world.play(AUDIT, keyops_audit_fix=True, keyops_audit_accepted=accepted, keyops_audit_fail_at="never")
+    assert done.returncode == 0, done.stdout.decode()[-4000:]
+    text = done.stdout.decode()
+    assert "/srv/open.key: 0644 root:root is now 0600 root:root" in text
+    assert "/srv/owner.key: 0600 4711:root is now 0600 root:root" in text
+    assert on_host("host1", "stat -c %a:%U /srv/open.key /srv/owner.key").split() == ["600:root", "600:root"]
+    gone = {
+        ("KL003", "host1", "/srv/open.key"),
+        ("KL004", "host1", "/srv/owner.key"),
+        ("KL021", "", "events/000000000099"),
+    }
+    assert world.told() == sorted(set(world.expected) - gone)
+    found = {row["id"]: row for row in world.outcome["findings"]}
+    assert found["KL007"]["accepted"]["reason"] == "ticket 1"
+    assert found["KL006"]["accepted"] is None and "accepted until 2020-01-01: ticket 2" in found["KL006"]["detail"]
+    assert (world.folder / "audits" / "head.json").read_text() == before, "no new alarm, so no new event"
+    assert len(list((world.folder / "audits" / "history").iterdir())) == 2
+
+
+def test_no_private_key_leaves_its_host(world: Planted, first: str) -> None:
+    for path in Path(world.folder / "audits").rglob("*"):
+        assert path.is_dir() or "PRIVATE KEY-----" not in path.read_text()
