@@ -102,6 +102,53 @@ KEY_ON_TOKEN = {
     "accept_findings": {"type": "list", "elements": "str", "default": []},
 }
 
+#: What private_key takes.
+NEW_KEYS: dict = {
+    "keys": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "no_log": False,
+        "options": {
+            **EXISTING_KEY,
+            "usage": {"type": "str", "choices": USAGES},
+            "algorithm": {"type": "str", "choices": ALGORITHMS},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "regenerate": {
+                "type": "str",
+                "choices": ["never", "fail", "partial_idempotence", "full_idempotence", "always"],
+                "default": "fail",
+            },
+            "mode": {"type": "str", "default": "0600"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "destroy_unarchived": {"type": "bool", "default": False},
+            **KEY_ON_TOKEN,
+        },
+    },
+}
+
+#: What key_archive and key_archive_on_token take beside vault, groups, policy and state.
+ARCHIVED_KEYS: dict = {
+    "keys": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "no_log": False,
+        "options": {
+            **EXISTING_KEY,
+            "pin": {"type": "str", "no_log": True},
+            "usage": {"type": "str", "choices": USAGES},
+            "certificates": {"type": "list", "elements": "path", "default": []},
+            "accept_declared_usage": {"type": "bool", "default": False},
+        },
+    },
+    "key_owner": {"type": "str", "required": True, "no_log": False},
+    "search": {"type": "list", "elements": "path", "default": []},
+    "authorized_keys": {"type": "list", "elements": "path", "default": [], "no_log": False},
+    "on_refusal": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
+}
+
 #: What stands in place of a secret in everything that is returned.
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 

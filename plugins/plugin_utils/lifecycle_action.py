@@ -110,6 +110,10 @@ class LifecycleAction(ActionBase):
         """The process; the default is the module on the host and nothing else."""
         return dict(task.call(None).raw)
 
+    def module_for(self, params: dict) -> str:
+        """The module that runs on the host for a call with these options; the default is the task's own."""
+        return str(self._task.action)
+
     def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict:
         """Run the task; see the module's docstring for what is seen to here."""
         self._given_options = self._taken_options()
@@ -174,7 +178,8 @@ class LifecycleAction(ActionBase):
             arguments["step"] = step
         if relay is not None:
             arguments["relay"] = json.dumps(relay)
-        result = self._execute_module(module_name=self._task.action, module_args=arguments, task_vars=task_vars)
+        name = self.module_for(params)
+        result = self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars)
         if result.get("failed") or "digest" not in result:
             raise HostFailed({"failed": True, **result})
         relayed = result.pop("relay", None)

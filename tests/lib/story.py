@@ -25,7 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Ke
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
     approve,
     archive,
-    provision,
+    provision_anywhere,
     recover,
     request,
 )
@@ -54,7 +54,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register 
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 _MODULES = {
-    "private_key": (private_key, provision.run, provisioning.provision),
+    "private_key": (private_key, provision_anywhere.run, provisioning.provision),
     "key_archive": (key_archive, archive.run, archiving.archive),
     "recovery_request": (recovery_request, request.run, recovering.ask),
     "recovery_approval": (recovery_approval, approve.run, None),
@@ -145,10 +145,11 @@ class Machine:
 
 @dataclass
 class Agent:
-    """A recovery agent with openssl-made keys."""
+    """A recovery agent with openssl-made keys, in files or on a card."""
 
     name: str
     folder: Path
+    card: tokens.Store | None = None
 
     def option(self) -> dict:
         """As in ``recovery_groups``."""
@@ -166,13 +167,29 @@ class Agent:
 
     def approve(self, vault_path: Path, request_id: str, owner: str, **more: object) -> dict:
         """Approve on this agent's own machine."""
-        machine = Machine(self.name, self.folder, vault_path, on_relay=more.pop("on_relay", None))
-        options = {
-            **{"request_id": request_id, "expected_owner": owner, "agent": self.name},
-            **{"encryption_key": str(self.folder / "encryption.key"), "signing_key": str(self.folder / "signing.key")},
-            **({"wrapping_key": str(self.folder / "wrapping.key")} if self.wraps else {}),
-        }
-        return machine.run("recovery_approval", **{**options, **more})
+        machine = Machine(self.name, self.folder, vault_path, on_relay=more.pop("on_relay", None), store=self.card)
+        kinds = ("encryption", "signing", *(["wrapping"] if self.wraps else []))
+        keys = {f"{kind}_key": self._place(kind) for kind in kinds}
+        options: dict = {"request_id": request_id, "expected_owner": owner, "agent": self.name, **keys, **more}
+        if self.card:
+            on_card = [name for name in keys if str(options[name]).startswith("pkcs11:")]
+            options.update({f"{name}_pin": self.card.pins["pin"] for name in on_card})
+        return machine.run("recovery_approval", **options)
+
+    def _place(self, kind: str) -> str:
+        return self.card.uri("card", object=kind) if self.card else str(self.folder / f"{kind}.key")
+
+    def take_card(self) -> None:
+        """Put the keys on a card. The files stay for the tests that play the agent."""
+        self.card = tokens.softhsm(self.folder / "card")
+        self.card.pins = tokens.new_pins()
+        pin = ["--pin", self.card.pins["pin"]]
+        made = ["softhsm2-util", "--init-token", "--free", "--label", "card", "--so-pin", self.card.pins["so_pin"]]
+        assert self.card.run([*made, *pin]).returncode == 0
+        for number, kind in enumerate(("encryption", "signing", "wrapping"), 1):
+            named = ["--token", "card", "--label", kind, "--id", f"0{number}"]
+            done = self.card.run(["softhsm2-util", "--import", str(self.folder / f"{kind}.key"), *named, *pin])
+            assert done.returncode == 0, done.stderr
 
 
 def make_agent(

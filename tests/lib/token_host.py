@@ -56,7 +56,7 @@ class TokenHost:
 
     def run(self, *items: dict, check: bool = False, step: str | None = None, relay: object = None) -> dict:
         """What private_key's flow returns, or its error."""
-        return self.store.call("provision", check, step, relay, **self.params(*items))
+        return self.store.call("provision_anywhere", check, step, relay, **self.params(*items))
 
     def csr(self, *items: dict, check: bool = False) -> dict:
         """What csr's flow returns, or its error."""

@@ -38,8 +38,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import c
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
 
-def run(task: HostTask) -> FlowResult:
+def run(task: HostTask, tokens: Any = None) -> FlowResult:
     """The whole process.
+
+    Where keys may be on tokens, ``tokens`` is provision_tokens.py, as in provision_anywhere.py. Nothing here imports
+    it, so that plays on key files neither ship nor load anything of tokens.
 
     Without a step, the result's relay is ``{"proofs": {key_id: base64}}`` (see _keys/signing_proof.py), or
     ``{"unconfirmed": [{"key", "key_id", "sealed_key"}]}``, and then nothing was changed. With the step ``confirmed``,
@@ -51,9 +54,10 @@ def run(task: HostTask) -> FlowResult:
         KeyopsError: as the functions below; nothing was changed unless the disk or a token failed.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
-    wishes = read_wishes(task.params["keys"])  # 1
+    wishes = read_wishes(task.params["keys"], tokens)  # 1
     with contextlib.ExitStack() as stack:
-        places = _Places(wishes, state_dir, task.check_mode or task.step == "prove", stack)
+        only_looks = task.check_mode or task.step == "prove"
+        places = _Places(wishes, state_dir, only_looks, tokens, stack)
         if task.step == "prove":
             return FlowResult(False, [], relay={"proofs": _prove(wishes, places, task.relay["prove"])})
         return _provision(task, wishes, places)
@@ -78,14 +82,13 @@ def _provision(task: HostTask, wishes: list[Wish], places: _Places) -> FlowResul
 class _Places:
     """Where the keys are: in files and, only where an item names one, on tokens."""
 
-    def __init__(self, wishes: Sequence[Wish], state_dir: str, only_looks: bool, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, wishes: Sequence[Wish], state_dir: str, only_looks: bool, tokens: Any, stack: contextlib.ExitStack
+    ) -> None:
         self._files, self._tokens = Files(state_dir, only_looks), None
         on_tokens = [wish for wish in wishes if wish.token is not None]
         if on_tokens:
-            # Not at the top: plays on key files load nothing of tokens.
-            from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_tokens import Tokens
-
-            self._tokens = stack.enter_context(Tokens(on_tokens, state_dir, only_looks))
+            self._tokens = stack.enter_context(tokens.Tokens(on_tokens, state_dir, only_looks))
 
     def of(self, wish: Wish) -> Any:
         return self._files if wish.token is None else self._tokens

@@ -100,8 +100,8 @@ class Decision:
         return self.found
 
 
-def read_wishes(items: Sequence[dict]) -> list[Wish]:
-    """The checked items of the option ``keys``.
+def read_wishes(items: Sequence[dict], tokens: Any = None) -> list[Wish]:
+    """The checked items of the option ``keys``; ``tokens`` as in ``provision.run``.
 
     Raises:
         OptionError: an item is wrong, or two items name the same file.
@@ -110,7 +110,7 @@ def read_wishes(items: Sequence[dict]) -> list[Wish]:
     seen: dict[object, int] = {}
     for number, item in enumerate(items):
         try:
-            wish = _read_wish(item)
+            wish = _read_wish(item, tokens)
         except KeyopsError as error:
             raise type(error)(f"keys[{number}].{error}") from error
         place = _place(wish)
@@ -130,7 +130,7 @@ def _place(wish: Wish) -> object:
     return os.path.join(os.path.realpath(folder), name)
 
 
-def _read_wish(item: dict) -> Wish:
+def _read_wish(item: dict, tokens: Any) -> Wish:
     named = reference.parse(item["key"])
     if item["state"] == "present":
         for name in ("usage", "algorithm"):
@@ -148,16 +148,9 @@ def _read_wish(item: dict) -> Wish:
         usage=item["usage"] or "",
         algorithm=item["algorithm"] or "",
         mode=read_mode(item["mode"]),
-        token=_token_wish(item, named.uri) if named.uri else None,
+        token=tokens.read(item, named.uri) if named.uri else None,
         **{name: item[name] for name in same},
     )
-
-
-def _token_wish(item: dict, uri: Any) -> Any:
-    # Not at the top: plays on key files load nothing of tokens.
-    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import provision_tokens
-
-    return provision_tokens.read(item, uri)
 
 
 def decide(wish: Wish, found: Found | None, place: Any) -> Decision:
