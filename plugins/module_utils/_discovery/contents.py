@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import pkcs7
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import pkcs7, tree
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     KeyopsError,
@@ -40,8 +40,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
 
-#: Bytes that tell text, DER and anything else apart.
-HEAD_SIZE = 512
+#: Of the first bytes, those in which text has no NUL.
+TEXT_SIZE = 512
 #: Bytes; that of RSA-16384 has 2,100.
 LARGEST_PUBLIC_KEY = 16 * 1024
 _SSH1 = b"SSH PRIVATE KEY FILE FORMAT 1.1\n\0"
@@ -115,28 +115,15 @@ class Contents:
 
 
 def is_candidate(head: bytes) -> bool:
-    """Whether a file with these first bytes (at least HEAD_SIZE of them, or all) may hold anything of this kind."""
-    if head[:1] == b"\x30" and begins_like_der(head):
+    """Whether a file that begins so, with HEAD_SIZE bytes or all of its own, may hold anything of this kind."""
+    if head.find(0, 0, TEXT_SIZE) < 0:
+        if len(head) == tree.HEAD_SIZE:
+            return True
+        if _BEGIN in head or _BEGIN_ENCODED in head or head.startswith(putty.MAGIC):
+            return True
+    elif head[:4] in keystore.CONTAINERS or head.startswith(_SSH1):
         return True
-    if head[:4] in keystore.CONTAINERS or head.startswith(_SSH1):
-        return True
-    return b"\0" not in head[:HEAD_SIZE]
-
-
-def begins_like_der(head: bytes) -> bool:
-    """Whether DER or BER of a key, a certificate, a request or a bundle of them begins so."""
-    return any(kind.match(head) for kind in (_SEQUENCES, _INTEGER_FIRST, _SIGNED_DATA))
-
-
-def is_worth_reading(data: bytes) -> bool:
-    """Whether a whole candidate holds anything that ``read`` would look at: one cheap look."""
-    return (
-        _BEGIN in data
-        or _BEGIN_ENCODED in data
-        or data[:1] == b"\x30"
-        or data[:4] in keystore.CONTAINERS
-        or data.startswith((putty.MAGIC, _SSH1))
-    )
+    return head[:1] == b"\x30" and any(kind.match(head) for kind in (_SEQUENCES, _INTEGER_FIRST, _SIGNED_DATA))
 
 
 def read(data: bytes) -> Contents:
@@ -166,7 +153,9 @@ def read_key(data: bytes, container: str | None = None) -> FoundKey:
     container = container or facts.container
     if len(facts.public_key) > LARGEST_PUBLIC_KEY:
         return FoundKey(container, None, None, KeyUnreadable("its public key is larger than that of any key"))
-    return FoundKey(container, _is_encrypted(data), replace(facts, container=container))
+    # OpenSSH keeps the public half in clear; of the others facts without a passphrase mean that there is none.
+    encrypted = key_file.is_encrypted(data) if facts.container == "openssh" else False
+    return FoundKey(container, encrypted, replace(facts, container=container))
 
 
 def _joined(found: Iterable[Contents]) -> Contents:
@@ -176,13 +165,6 @@ def _joined(found: Iterable[Contents]) -> Contents:
         tuple(one for part in parts for one in part.certificates),
         tuple(text for part in parts for text in part.broken),
     )
-
-
-def _is_encrypted(data: bytes) -> bool | None:
-    try:
-        return key_file.is_encrypted(data)
-    except KeyUnreadable:
-        return None
 
 
 def _container(data: bytes) -> str:

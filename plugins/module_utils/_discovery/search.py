@@ -28,6 +28,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model impo
 _MOST_CERTIFICATES = 100_000
 _MOST_BYTES = 128 * 1024 * 1024
 _MOST_PATHS = 8
+_AUTHORIZED_KEYS = "authorized_keys"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class _Certificate:
 class _Search:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._walk = tree.Walk(wanted.bounds, contents.is_candidate, _is_worth)
+        self._walk = tree.Walk(wanted.bounds, _is_wanted)
         self._problems = self._walk.problems
         self._keys: list[PlacedKey] = []
         self._certificates: dict[bytes, _Certificate] = {}
@@ -187,7 +188,7 @@ class _Search:
     def _take(self, file: tree.File) -> tuple[bool, bool]:
         """Whether there are keys in it, and whether something in it could not be read."""
         place = _place(file)
-        if _is_authorized_keys(file.path):
+        if file.path.rpartition("/")[2].startswith(_AUTHORIZED_KEYS):
             self._take_entries(place, file)
         told = self._take_contents(place, contents.read(file.content))
         for text in told:
@@ -271,12 +272,8 @@ class _Search:
             self._problems.add(f"{untried} encrypted keys: no passphrase was tried, because of search.max_seconds")
 
 
-def _is_worth(data: bytes, name: str) -> bool:
-    return contents.is_worth_reading(data) or _is_authorized_keys(name)
-
-
-def _is_authorized_keys(path: str) -> bool:
-    return path.rpartition("/")[2].startswith("authorized_keys")
+def _is_wanted(head: bytes, name: str) -> bool:
+    return contents.is_candidate(head) or name.startswith(_AUTHORIZED_KEYS)
 
 
 def _place(file: tree.File) -> Place:

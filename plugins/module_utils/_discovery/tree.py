@@ -8,8 +8,9 @@ Other people own these folders, and may change them while they are walked. There
 
 - No symbolic link is followed, in any component: a folder is opened by its path and must be the very folder (device and
   inode) that its parent listed; a file is opened relative to the folder's descriptor.
-- Only what is a regular file by the listing is opened (opening a device can act on it), and it must be one by its
-  descriptor. The kernel's own file systems are not entered, other ones only when asked for.
+- Only what is a regular file by the listing is opened (opening a device can act on it), without waiting (a FIFO that
+  took its place gives nothing), and it must be one by its descriptor to be handed on. The kernel's own file systems are
+  not entered, other ones only when asked for.
 - A file with several names is read once. One that changes while it is read is read again, once.
 - At most MAX_SIZE bytes of a file are read, and only when its first bytes say that it may hold something. Nothing is
   sorted or collected per folder, so that a folder with millions of files costs no memory; folders that wait are
@@ -30,7 +31,9 @@ from dataclasses import dataclass, field
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import reading
 
-_HEAD = 4096
+#: Bytes that are read of every file, and by which it is decided. Most that hold a key have no more.
+HEAD_SIZE = 4096
+_BETWEEN_LOOKS = 64
 _MOST_PROBLEMS = 100
 _MOST_WAITING = 200_000
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -143,24 +146,24 @@ class Walk:
         problems: what was not looked at.
     """
 
-    def __init__(self, bounds: Bounds, is_candidate: Callable, is_worth: Callable) -> None:
+    def __init__(self, bounds: Bounds, is_wanted: Callable[[bytes, str], bool]) -> None:
         """Prepare it.
 
         Args:
             bounds: see there.
-            is_candidate: ``is_candidate(head)``: whether a file with these first bytes is read on.
-            is_worth: ``is_worth(content, name)``: whether a file is handed on.
+            is_wanted: ``is_wanted(head, name)``: whether a file is read on and handed on, by its first HEAD_SIZE bytes;
+                fewer are the whole file.
 
         Raises:
             OptionError: an exclusion is no path and no name.
         """
-        self._bounds, self._is_candidate, self._is_worth = bounds, is_candidate, is_worth
+        self._bounds, self._is_wanted = bounds, is_wanted
         self._exclude = Exclusions(bounds.exclude) if bounds.exclude else None
         self._kernels_own = _kernels_own()
         self._seen_folders: dict[int, set[int]] = {}
         self._seen_files: set[tuple[int, int]] = set()
         self._links = self._elsewhere = self._cut = 0
-        self.files = self.folders = 0
+        self.files = self.folders = self._next_look = 0
         self.complete = True
         self.problems = Problems()
 
@@ -179,6 +182,7 @@ class Walk:
         self._tell_counts()
 
     def _may_go_on(self) -> bool:
+        self._next_look = min(self.files + _BETWEEN_LOOKS, self._bounds.max_files)
         return self.files < self._bounds.max_files and time.monotonic() < self._bounds.deadline
 
     def _stop(self, text: str) -> None:
@@ -226,20 +230,32 @@ class Walk:
 
     def _entries(self, path: str, folder: int, device: int, waiting: list) -> Iterator[File | FolderEnd]:
         plain, had_files = True, False
+        is_wanted, excluded = self._is_wanted, self._exclude
         with os.scandir(folder) as entries:
             for entry in entries:
-                if self._exclude is not None and self._exclude(path, entry.name):
+                name = entry.name
+                if excluded is not None and excluded(path, name):
                     plain = False
                 elif entry.is_file(follow_symlinks=False):
-                    if not self._may_go_on():
+                    # Here most of the time goes: nothing is made for a file that holds nothing.
+                    if self.files >= self._next_look and not self._may_go_on():
                         self._stop(f"{reading.shown(path)}: not looked at to its end")
                         return
-                    file = self._file(path, folder, entry.name)
-                    if file is None:
+                    self.files += 1
+                    try:
+                        descriptor = os.open(name, _FILE, dir_fd=folder)
+                    except OSError as error:
+                        plain = self._not_opened(path, name, error) and plain
                         continue
-                    if file is _NOT_WHOLE:
-                        plain = False
-                    else:
+                    try:
+                        head = os.read(descriptor, HEAD_SIZE)
+                        file = self._file(descriptor, path, name, head) if is_wanted(head, name) else None
+                    except OSError as error:
+                        plain = self._not_opened(path, name, error) and plain
+                        continue
+                    finally:
+                        os.close(descriptor)
+                    if file is not None:
                         had_files = True
                         plain = plain and file.status.st_size <= reading.MAX_SIZE
                         yield file
@@ -268,33 +284,14 @@ class Walk:
 
     # --- one file -----------------------------------------------------------------------------------------------------
 
-    def _file(self, path: str, folder: int, name: str) -> File | None:
-        """The file when it may hold something; _NOT_WHOLE when that cannot be told; None when it does not."""
-        self.files += 1
-        try:
-            descriptor = os.open(name, _FILE, dir_fd=folder)
-        except FileNotFoundError:
+    def _file(self, descriptor: int, folder: str, name: str, head: bytes) -> File | None:
+        """The rest of a file that may hold something; None when it was read under another name."""
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or (status.st_nlink > 1 and self._was_seen(status)):
             return None
-        except OSError as error:
-            return self._not_looked_at(path, name, error.strerror)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return self._not_looked_at(path, name, "it is not a regular file")
-            if status.st_nlink > 1 and self._was_seen(status):
-                return None
-            head = os.read(descriptor, _HEAD)
-            if not head or not self._is_candidate(head):
-                return None
-            if status.st_size > len(head):
-                head, status = self._rest(descriptor, head, status)
-        except OSError as error:
-            return self._not_looked_at(path, name, error.strerror)
-        finally:
-            os.close(descriptor)
-        if not self._is_worth(head, name):
-            return None if status.st_size <= reading.MAX_SIZE else _NOT_WHOLE
-        return File(path, os.path.join(path, name), status, head)
+        if len(head) == HEAD_SIZE:
+            head, status = self._rest(descriptor, head, status)
+        return File(folder, os.path.join(folder, name), status, head)
 
     def _was_seen(self, status: os.stat_result) -> bool:
         key = (status.st_dev, status.st_ino)
@@ -303,9 +300,12 @@ class Walk:
         self._seen_files.add(key)
         return False
 
-    def _not_looked_at(self, folder: str, name: str, why: str | None) -> File:
-        self.problems.add(f"{reading.shown(os.path.join(folder, name))}: not looked at, {why}")
-        return _NOT_WHOLE
+    def _not_opened(self, folder: str, name: str, error: OSError) -> bool:
+        """Tells it; True when that is because the file is gone."""
+        if isinstance(error, FileNotFoundError):
+            return True
+        self.problems.add(f"{reading.shown(os.path.join(folder, name))}: not looked at, {error.strerror}")
+        return False
 
     def _rest(self, descriptor: int, head: bytes, status: os.stat_result) -> tuple[bytes, os.stat_result]:
         content = _read_on(descriptor, head, status.st_size)
@@ -333,15 +333,12 @@ def _read_on(descriptor: int, head: bytes, announced: int) -> bytes:
     """Up to MAX_SIZE bytes in all, whatever size was announced."""
     chunks, size = [head], len(head)
     while size < reading.MAX_SIZE:
-        chunk = os.read(descriptor, min(reading.MAX_SIZE - size, max(announced - size + 1, _HEAD)))
+        chunk = os.read(descriptor, min(reading.MAX_SIZE - size, max(announced - size + 1, HEAD_SIZE)))
         if not chunk:
             break
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks)
-
-
-_NOT_WHOLE = File("", "", os.stat_result([0] * 10), b"")
 
 
 def _kernels_own() -> frozenset[int]:

@@ -11,6 +11,7 @@ twenty keys take to read (docs/adr/0003-own-strict-der.md).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
@@ -128,6 +129,7 @@ def write_bits(data: bytes) -> bytes:
     return write(BIT_STRING, b"\x00", data)
 
 
+@functools.lru_cache(maxsize=128)
 def oid(dotted: str) -> bytes:
     """The encoding of an OBJECT IDENTIFIER."""
     first, second, *rest = (int(part) for part in dotted.split("."))

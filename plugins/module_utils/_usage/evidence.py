@@ -92,21 +92,27 @@ def gather(
     """
     if not subjects:
         return Gathered(())
-    folders = _folders(subjects)
+    real: dict[str, str] = {}
+    own = [_folders(subject, real) for subject in subjects]
+    folders = list(dict.fromkeys(folder for several in own for folder in several))
     unread = [folder for folder in folders if findings is None or folder not in findings.read_folders]
     near = discovery.search(search, own=unread)
     places = places or ssh.SshPlaces()
     ssh_keys = ssh.collect(places, folders)
+    of_ssh = {folder for folder in folders if ssh.is_own_folder(folder, places)}
     found = _by_key([*near.certificates, *(findings.certificates if findings else ())])
     problems = [*near.not_looked_at, *ssh_keys.not_looked_at]
     receipts = tuple(_receipt(state_dir, subject, problems) for subject in subjects)
     evidence = tuple(
         replace(
             _evidence(subject, receipt, found),
-            ssh_uses=(*ssh_keys.places.get(subject.facts.key_id, ()), *_lies_in(subject, places)),
-            not_readable=_not_readable(subject, near),
+            ssh_uses=(
+                *ssh_keys.places.get(subject.facts.key_id, ()),
+                *(reading.shown(folder) for folder in lies_in if folder in of_ssh),
+            ),
+            not_readable=_not_readable(lies_in, near),
         )
-        for subject, receipt in zip(subjects, receipts)
+        for subject, receipt, lies_in in zip(subjects, receipts, own)
     )
     return Gathered(evidence, receipts, tuple(dict.fromkeys(problems)))
 
@@ -120,10 +126,21 @@ def _receipt(state_dir: str, subject: Subject, problems: list[str]) -> Receipt |
         return None
 
 
-def _folders(subjects: Sequence[Subject]) -> list[str]:
-    in_files = [subject.path for subject in subjects if subject.path]
-    paths = [path for own in in_files for path in (own, os.path.realpath(own))]
-    return list(dict.fromkeys(os.path.dirname(path) for path in paths))
+def _folders(subject: Subject, real: dict[str, str]) -> list[str]:
+    """The folder of the key's path and that of the file behind it; none for a key on a token.
+
+    Args:
+        subject: the key.
+        real: real paths of folders that are known already.
+    """
+    if not subject.path:
+        return []
+    folder = os.path.dirname(subject.path)
+    if os.path.islink(subject.path):
+        behind = os.path.dirname(os.path.realpath(subject.path))
+    else:
+        behind = real[folder] if folder in real else real.setdefault(folder, os.path.realpath(folder))
+    return list(dict.fromkeys((folder, behind)))
 
 
 def _by_key(facts: Iterable[CertificateFacts]) -> dict[str, dict[bytes, CertificateFacts]]:
@@ -147,11 +164,6 @@ def _evidence(subject: Subject, receipt: Receipt | None, found: dict) -> Evidenc
     )
 
 
-def _lies_in(subject: Subject, places: ssh.SshPlaces) -> list[str]:
-    """The folders of SSH's own in which the key's file lies."""
-    return [reading.shown(folder) for folder in _folders([subject]) if ssh.is_own_folder(folder, places)]
-
-
-def _not_readable(subject: Subject, near: discovery.Findings) -> tuple[str, ...]:
-    own = {os.path.realpath(folder) for folder in _folders([subject])}
+def _not_readable(lies_in: Sequence[str], near: discovery.Findings) -> tuple[str, ...]:
+    own = {os.path.realpath(folder) for folder in lies_in} if near.obstacles else set()
     return tuple(text for folder, text in near.obstacles if folder in own)
