@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -18,6 +19,15 @@ from typing import Any
 _PATIENCE = 60.0
 
 
+def _pipe() -> tuple[int, int]:
+    """A pipe whose ends are not 3 and 4."""
+    ends = os.pipe()
+    moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return moved[0], moved[1]
+
+
 class Browser:
     """One headless browser with one page, which counts everything that goes wrong on it.
 
@@ -27,8 +37,8 @@ class Browser:
     """
 
     def __init__(self, folder: Path) -> None:
-        to_read, to_write = os.pipe()
-        from_read, from_write = os.pipe()
+        to_read, to_write = _pipe()
+        from_read, from_write = _pipe()
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
         words = ["chromium", *flags, f"--user-data-dir={folder}", "--remote-debugging-pipe", "about:blank"]
         # The browser reads from 3 and writes to 4.

@@ -17,16 +17,16 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.catalogue i
 
 WIDTH = 640
 _LABELS, _ROW, _BAR = 180, 34, 20
-_HEIGHT, _FOOT, _LEFT = 200, 26, 36
+_HEIGHT, _FOOT, _LEFT = 200, 26, 56
 #: Algorithms with a colour of their own; the rest is "other".
 _MOST = 6
 #: Past audits in the chart.
 _AUDITS = 30
 _SHARES = (
-    ("under 25 %", 0.25),
-    ("25 to 50 %", 0.5),
-    ("50 to 75 %", 0.75),
-    ("75 to 100 %", 1.0),
+    ("< 25 %", 0.25),
+    ("< 50 %", 0.5),
+    ("< 75 %", 0.75),
+    ("< 100 %", 1.0),
 )
 
 
