@@ -18,11 +18,12 @@ from ansible_collections.keyops.lifecycle.plugins.modules import (
     key_recovery,
     private_key,
     private_key_info,
+    recovery_request,
 )
 
 _MODULES = {
     **{"private_key": private_key, "key_archive": key_archive, "csr": csr, "key_recovery": key_recovery},
-    "private_key_info": private_key_info,
+    **{"private_key_info": private_key_info, "recovery_request": recovery_request},
 }
 #: What a list of a host's keys does not say: it is known when the key is.
 _NOT_LISTED = {"key_id"}

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 
+import local_play
 import process_memory
 import pytest
 import story
@@ -33,9 +34,9 @@ _SEAL = """
 import json, sys
 asked = json.loads(sys.stdin.readline())
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _module
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import archive
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import archive_anywhere
 planted = bytes.fromhex(asked["planted"])
-done = archive.run(_module.HostTask(*asked["task"]))
+done = archive_anywhere.run(_module.HostTask(*asked["task"]))
 print(json.dumps(done.relay), flush=True)
 sys.stdin.readline()
 """
@@ -66,7 +67,7 @@ def _scene(tmp_path_factory: pytest.TempPathFactory) -> story.Scene:
 
 @pytest.fixture(name="host", scope="module")
 def _host(scene: story.Scene) -> Host:
-    return Host(scene, "mail1", ("ops", "new", "spare"))
+    return Host(scene, "mail1", ("ops", "new", "spare", "played"))
 
 
 def _archive(scene: story.Scene, host: Host, *keys: dict, **more: object) -> dict:
@@ -275,3 +276,41 @@ def test_the_private_numbers_are_not_in_the_memory_of_the_module(scene, host):
     # The search finds what is there: a value that was planted, and the PIN that the module was given.
     assert seen == {"planted", "PIN"}
     assert host.pin not in json.dumps(sealed)
+
+
+def test_by_ansible_with_a_pin_that_stands_in_the_keys_own_id(scene, host, tmp_path):
+    """Masked as a substring, as Ansible does it, this PIN would leave holes in the key ID."""
+    public_key = host.make({**RSA, "label": "played"}, token="played")[0]
+    key_id = canonical.digest(public_key)
+    pin = key_id[:8]
+    host.change_pin("played", pin)
+    message = token_scene.encrypted(tmp_path, public_key, b"before the token was lost")
+    key = {"key": host.store.uri("played", object="played"), "pin": pin}
+    controller = local_play.Controller(tmp_path, environment=host.store.environment)
+    state = str(host.machine.folder / "played-state")
+    archiving = local_play.task(
+        "key_archive", keys=[key], key_owner="mail1", recovery_groups=scene.groups(), state_dir=state
+    )
+    returned = tmp_path / "returned"
+    keep = {"content": "{{ archived | to_json }}", "dest": str(returned), "mode": "0600"}
+    tasks = [{**archiving, "register": "archived"}, {"name": "Keep", "ansible.builtin.copy": keep}]
+    said = controller.run(host.machine, tasks, "-vvv")
+    assert json.loads(returned.read_text())["results"][0]["key_id"] == key_id
+    assert not re.search(rf"(?<![0-9a-f]){pin}(?![0-9a-f])", said + returned.read_text())
+    host.wipe("played")
+    host.add_token("played", pin)
+    variables = {
+        **{"keyops_keys": [{**key, "usage": "key_transport"}], "keyops_state_dir": state},
+        **{"keyops_request_places": [key["key"]], "keyops_reason": "the token was lost"},
+        "keyops_requester_key": scene.requester(host.machine)["signing_key"],
+        "keyops_requester_certificate": scene.requester(host.machine)["signing_certificate"],
+    }
+    asked = controller.playbook(host.machine, "request", variables)
+    request_id = re.findall("Request ID: ([0-9a-f]{64})", asked)[0]
+    _approve(scene, host, request_id)
+    controller.playbook(host.machine, "recover", {**variables, "keyops_request_id": request_id})
+    host.store.pins["pin"], before = pin, host.pin
+    try:
+        assert token_scene.decrypted(host, message, public_key, "played") == b"before the token was lost"
+    finally:
+        host.store.pins["pin"] = before

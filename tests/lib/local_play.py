@@ -48,14 +48,26 @@ class Controller:
 
     def start(self, host: story.Machine, tasks: list[dict], *arguments: str) -> Play:
         """Start a play of these tasks on one host; the vault and the state folder are module defaults."""
-        self.started += 1
-        name = f"{self.started}-{host.name}"
         play = {
             **{"hosts": host.name, "gather_facts": False, "tasks": tasks},
             "module_defaults": {"group/keyops.lifecycle.vault": {"vault": {"path": str(host.vault_path)}}},
         }
-        playbook, output = self.folder / f"{name}.json", self.folder / f"{name}.out"
+        playbook = self.folder / f"{self.started + 1}-{host.name}.json"
         playbook.write_text(json.dumps([play]))
+        return self._start(host, playbook, *arguments)
+
+    def playbook(self, host: story.Machine, name: str, variables: dict) -> str:
+        """Run a playbook of the collection on one host to its success; returns what it printed."""
+        given = self.folder / f"{self.started + 1}-{host.name}.variables"
+        given.write_text(
+            json.dumps({"keyops_host": host.name, "keyops_vault": {"path": str(host.vault_path)}, **variables})
+        )
+        return self._start(host, f"keyops.lifecycle.{name}", "-e", f"@{given}").finish()
+
+    def _start(self, host: story.Machine, playbook: Path | str, *arguments: str) -> Play:
+        self.started += 1
+        name = f"{self.started}-{host.name}"
+        output = self.folder / f"{name}.out"
         inventory = self.folder / f"{name}.inventory"
         inventory.write_text(f"{host.name} ansible_connection=local ansible_python_interpreter={sys.executable}\n")
         mark = f"KEYOPS_TEST_RUN={secrets.token_hex(16)}"

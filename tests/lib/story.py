@@ -24,7 +24,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
     approve,
-    archive,
+    archive_anywhere,
     provision_anywhere,
     recover,
     request,
@@ -55,7 +55,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import
 
 _MODULES = {
     "private_key": (private_key, provision_anywhere.run, provisioning.provision),
-    "key_archive": (key_archive, archive.run, archiving.archive),
+    "key_archive": (key_archive, archive_anywhere.run, archiving.archive),
     "recovery_request": (recovery_request, request.run, recovering.ask),
     "recovery_approval": (recovery_approval, approve.run, None),
     "key_recovery": (key_recovery, recover.run, recovering.recover),

@@ -60,9 +60,9 @@ class Host:
         """The user PIN of every token."""
         return self.store.pins["pin"]
 
-    def add_token(self, name: str) -> None:
+    def add_token(self, name: str, pin: str | None = None) -> None:
         """Make a token."""
-        pins = ["--so-pin", self.store.pins["so_pin"], "--pin", self.pin]
+        pins = ["--so-pin", self.store.pins["so_pin"], "--pin", pin or self.pin]
         done = self.store.run(["softhsm2-util", "--init-token", "--free", "--label", name, *pins])
         assert done.returncode == 0, done.stderr
 
@@ -87,6 +87,20 @@ class Host:
         done = self.store.run([*command, "--login", "--pin", self.pin, *arguments], stdin)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def change_pin(self, name: str, pin: str) -> None:
+        """Give a token another user PIN."""
+        command = [
+            "pkcs11-tool",
+            "--module",
+            self.store.library,
+            "--token-label",
+            name,
+            "--change-pin",
+            "--pin",
+            self.pin,
+        ]
+        assert self.store.run([*command, "--new-pin", pin]).returncode == 0
 
     def objects(self, token: str = "ops") -> str:
         """The objects of a token, as ``pkcs11-tool`` lists them."""

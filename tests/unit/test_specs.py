@@ -22,7 +22,7 @@ INTERNAL = {"step", "relay"}
 def documented(name: str) -> dict:
     """The module's options with those of its fragments."""
     found = yaml.safe_load(importlib.import_module(f"{PACKAGE}modules.{name}").DOCUMENTATION)
-    options = dict(found["options"])
+    options = dict(found.get("options", {}))
     for fragment in found.get("extends_documentation_fragment", []):
         short, _dot, variable = fragment.removeprefix("keyops.lifecycle.").partition(".")
         fragments = importlib.import_module(f"{PACKAGE}doc_fragments.{short}").ModuleDocFragment

@@ -61,21 +61,25 @@ class _Examined:
     refusal: KeyopsError | None = None
 
 
-def run(task: HostTask) -> FlowResult:
-    """See the module's docstring."""
+def run(task: HostTask, open_tokens: Any = None) -> FlowResult:
+    """See the module's docstring.
+
+    Args:
+        open_tokens: ``archive_tokens.opened``, where keys may be on tokens (archive_anywhere.py).
+    """
     if task.step == "facts":
-        return _facts(task)
+        return _facts(task, open_tokens)
     if task.step == "seal":
-        return _seal(task)
+        return _seal(task, open_tokens)
     if task.step == "receipt":
         _receipts.write_receipts(_state_dir(task), [Receipt(**receipt) for receipt in task.relay["receipts"]])
         return FlowResult(True, [])
     raise OptionError("step: this module is called by its action plugin only")
 
 
-def _facts(task: HostTask) -> FlowResult:
+def _facts(task: HostTask, open_tokens: Any) -> FlowResult:
     """Relay out: ``{"certificates": {key ID: [base64]}, "heads": [[number, digest]]}``, the log's heads in receipts."""
-    with _tokens(task) as on_tokens:
+    with _tokens(task, open_tokens) as on_tokens:
         examined, warnings = _examine(task, on_tokens)
     kept = {one.evidence.facts.key_id: _certificates(one.evidence) for one in examined if one.evidence}
     heads = {(one.receipt.log_number, one.receipt.log_digest) for one in examined if one.receipt}
@@ -84,16 +88,15 @@ def _facts(task: HostTask) -> FlowResult:
 
 
 @contextlib.contextmanager
-def _tokens(task: HostTask) -> Iterator[Any]:
+def _tokens(task: HostTask, open_tokens: Any) -> Iterator[Any]:
     """The items that are on tokens (``archive_tokens.TokenKeys``), or None when all are in files."""
     items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
     if not items:
         yield None
         return
-    # Not at the top: a host whose keys are in files loads nothing of tokens.
-    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import archive_tokens
-
-    with archive_tokens.opened(items, _state_dir(task), task.check_mode) as on_tokens:
+    if open_tokens is None:
+        raise OptionError("keys: a key on a token is archived by key_archive_on_token, which its action plugin chooses")
+    with open_tokens(items, _state_dir(task), task.check_mode) as on_tokens:
         yield on_tokens
 
 
@@ -187,9 +190,9 @@ def _row(one: _Examined) -> dict:
     }
 
 
-def _seal(task: HostTask) -> FlowResult:
+def _seal(task: HostTask, open_tokens: Any) -> FlowResult:
     """Relay in: ``{"challenges": {key ID: challenge}}``; out: ``{"sealed": {key ID: ...}}``."""
-    with _tokens(task) as on_tokens:
+    with _tokens(task, open_tokens) as on_tokens:
         return FlowResult(False, [], relay={"sealed": _sealed(task, on_tokens)})
 
 

@@ -92,7 +92,7 @@ def test_a_request_has_a_mode_and_an_owner_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("keys", "module"),
     [
-        (KEYS, "recovery_request"),
+        (KEYS, "hsm_info"),
         ([{"key": "/keys/a.key", "algorythm": "rsa-3072"}], "private_key"),
         ([{"key": "/keys/a.key", "key_id": "0" * 64}], "private_key"),
     ],

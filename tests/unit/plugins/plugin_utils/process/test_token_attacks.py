@@ -110,11 +110,15 @@ def honest(owner: TokenOwner, group: RecoveryGroup, agent: RecoveryAgent) -> Wra
     return WrappedKey("aes-kwp", named, "sha256", to_agent(agent, owner.session_key), proof)
 
 
-@pytest.fixture(scope="module")
-def enrolled(tmp_path_factory):
-    """Two agents to whom tokens can wrap."""
+@pytest.fixture(scope="module", params=["file", "card"])
+def enrolled(request, tmp_path_factory):
+    """Two agents to whom tokens can wrap, with their keys in files, or on SoftHSM as a card."""
     folder = tmp_path_factory.mktemp("agents")
-    return [story.make_agent(folder, name, "EC:P-256", wrapping="RSA:2048") for name in ("agent-1", "agent-2")]
+    kind = {"file": "EC:P-256", "card": "RSA:2048"}[request.param]  # softhsm2-util imports no key that agrees
+    agents = [story.make_agent(folder, name, kind, wrapping="RSA:2048") for name in ("agent-1", "agent-2")]
+    for agent in agents if request.param == "card" else ():
+        agent.take_card()
+    return agents
 
 
 @pytest.fixture
