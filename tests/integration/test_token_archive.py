@@ -186,6 +186,43 @@ def test_a_key_from_a_token_goes_into_a_file_where_every_agent_allows_it(scene, 
     assert story.openssl("pkey", "-in", place[key_id]["key"], "-pubout", "-outform", "DER") == archived["mail"]
 
 
+def test_nss_gives_keys_out_and_takes_none_in(scene, host):
+    """What NSS's token can do, and its refusals in words."""
+    nss = Host(scene, "nss1", (), nss=True)
+    token = "NSS Certificate DB"
+    made = [nss.make(one, token=token)[0] for one in (RSA, EC)]
+    ids = [canonical.digest(one) for one in made]
+    answer = _archive(scene, nss, nss.key("mail", token), nss.key("notes", token))
+    assert [row["state"] for row in answer["results"]] == ["archived", "archived"]
+    assert [_records(scene, key_id)[0].wrapping for key_id in ids] == ["aes-kw-pkcs7", "aes-kw-pkcs7"]
+    assert not _archive(scene, nss, nss.key("mail", token))["changed"]
+    # Back into a file, where the agents allow it.
+    places = {key_id: {"key": str(nss.machine.folder / f"{key_id}.key")} for key_id in ids}
+    request_id = _ask(scene, nss, places)
+    _approve(scene, nss, request_id, allow_file=True)
+    assert all(row["changed"] for row in _recover(nss, request_id, places))
+    for key_id, one in zip(ids, made):
+        assert story.openssl("pkey", "-in", places[key_id]["key"], "-pubout", "-outform", "DER") == one
+    # Into NSS: it sets SIGN on what it unwraps, whatever it is told. Nothing of the key is left there.
+    place = {ids[0]: nss.key("back", token)}
+    nss.remove("mail", token)
+    request_id = _ask(scene, nss, place)
+    _approve(scene, nss, request_id)
+    with pytest.raises(_errors.TokenMisbehaved, match="SIGN is true"):
+        _recover(nss, request_id, place)
+    # Into SoftHSM: it does not know how NSS wraps.
+    host.machine.name, before = nss.machine.name, host.machine.name
+    try:
+        place = {ids[1]: host.key("from-nss", "spare")}
+        request_id = _ask(scene, host, place)
+        _approve(scene, host, request_id)
+        with pytest.raises(_errors.OpenError, match="wrapped with aes-kw-pkcs7, does not unwrap in the token"):
+            _recover(host, request_id, place)
+    finally:
+        host.machine.name = before
+    assert "from-nss" not in host.objects("spare")
+
+
 def _refused(scene: story.Scene, host: Host, *keys: dict, **more: object) -> dict:
     answer = _archive(scene, host, *keys, **more)
     assert answer["failed"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import story
 import tokens
@@ -43,15 +44,27 @@ with session.opened(token, asked["pin"], writable=True) as opened:
         made.append(base64.b64encode(kept.private.public_key).decode())
 print(json.dumps({"made": made}))
 """
+_REMOVE = """
+import json, sys
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library, objects, session
+asked = json.load(sys.stdin)
+facts, token = library.find(library.load(asked["library"]), {"token": asked["token"]})
+with session.opened(token, asked["pin"], writable=True) as opened:
+    mine = [one for one in objects.survey(opened) if one.label == asked["label"]]
+    for one in mine:
+        one.handle.destroy()
+print(json.dumps({"removed": len(mine)}))
+"""
 
 
 class Host:
-    """A machine with SoftHSM tokens, all with the same PINs."""
+    """A machine with SoftHSM tokens, all with the same PINs; or with NSS's one token."""
 
-    def __init__(self, scene: story.Scene, name: str, names: tuple[str, ...]) -> None:
+    def __init__(self, scene: story.Scene, name: str, names: tuple[str, ...], nss: bool = False) -> None:
         self.machine = scene.machine(name)
-        self.store = self.machine.store = tokens.softhsm(self.machine.folder / "hsm")
-        self.store.pins = tokens.new_pins()
+        folder = self.machine.folder / "hsm"
+        self.store = self.machine.store = tokens.nss(folder) if nss else tokens.softhsm(folder)
+        self.store.pins = self.store.pins or tokens.new_pins()
         for token in names:
             self.add_token(token)
 
@@ -73,13 +86,18 @@ class Host:
     def key(self, label: str | None, token: str = "ops", **more: object) -> dict:
         """An item of ``keys``."""
         parts = {"object": label} if label else {}
-        return {"key": self.store.uri(token, **parts), "pin": self.pin, **more}
+        return {"key": self.store.uri(quote(token), **parts), "pin": self.pin, **more}
 
     def make(self, *wanted: dict, token: str = "ops") -> list[bytes]:
         """Make keys that may be archived (``algorithm``, ``usage``, ``label``); returns their public halves in DER."""
         described = [{"extractable": True, **one} for one in wanted]
         made = self.store.python(_MAKE, library=self.store.library, token=token, pin=self.pin, keys=described)["made"]
         return [canonical.decode(one) for one in made]
+
+    def remove(self, label: str, token: str) -> None:
+        """Destroy a key pair."""
+        about = {"library": self.store.library, "token": token, "pin": self.pin, "label": label}
+        self.store.python(_REMOVE, **about)
 
     def tool(self, *arguments: str, token: str = "ops", stdin: str = "") -> str:
         """What ``pkcs11-tool`` says."""
