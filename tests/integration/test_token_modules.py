@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""hsm_token and hsm_info through ansible-playbook, as talkative as it can be: no PIN anywhere, no short PIN's holes."""
+"""The modules for tokens through ansible-playbook, as talkative as it can be: no PIN anywhere, no short PIN's holes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import local_play
+import token_host
 import tokens
+
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 
 def _named(task: dict, name: str) -> dict:
@@ -65,3 +69,51 @@ def test_a_pin_in_a_uri_is_refused_and_not_repeated(tmp_path: Path) -> None:
     assert "pin-value is not used" in play.text()
     # What the user wrote stands in the user's own playbook, which -vvvv does not print.
     assert pin not in play.text()
+
+
+def test_a_play_makes_keys_on_a_token_and_registers_those_that_sign(tmp_path: Path) -> None:
+    own = token_host.softhsm(tmp_path)
+    (tmp_path / "plays").mkdir()
+    controller = local_play.Controller(tmp_path / "plays", environment=own.store.environment)
+    host = SimpleNamespace(name="host1", vault_path=tmp_path / "vault.db")
+    keys = [
+        own.key("sign", usage="authentication"),
+        own.key("agree", request={"subject": "CN=agree"}),
+        {"key": str(tmp_path / "file.key"), "usage": "signature", "algorithm": "ed25519"},
+    ]
+    state = {"state_dir": str(own.state)}
+    make = _named(local_play.task("private_key", keys=keys, **state), "made")
+    requests = [
+        {"key": own.uri("sign"), "pin": own.pin, "usage": "authentication", "subject": "CN=sign"},
+        {"key": own.uri("agree"), "pin": own.pin, "require_receipt": False},
+    ]
+    requests = [{**item, "path": str(tmp_path / f"{number}.csr")} for number, item in enumerate(requests)]
+    ask = _named(local_play.task("csr", keys=requests, **state), "asked")
+    keep = {
+        "name": "Keep what was returned",
+        "ansible.builtin.copy": {
+            "content": "{{ [made, again | default(none), asked | default(none)] | to_json }}",
+            "dest": str(tmp_path / "returned"),
+            "mode": "0600",
+        },
+    }
+    controller.run(host, [make, {**keep, "check_mode": False}], "--check", "--diff")
+    predicted = json.loads((tmp_path / "returned").read_text())[0]
+    assert [row["action"] for row in predicted["results"]] == ["created"] * 3
+    assert not own.seen()
+
+    said = controller.run(host, [make, {**make, "register": "again"}, ask, keep], "-vvvv", "--diff")
+    made, again, asked = json.loads((tmp_path / "returned").read_text())
+    assert (made["changed"], again["changed"], asked["changed"]) == (True, False, True)
+    assert own.pin not in said and own.pin not in json.dumps([made, again, asked])
+    sign, agree, file = made["results"]
+    with open_vault({"path": str(host.vault_path)}) as vault:
+        ids = [row["key_id"] for row in (sign, agree, file)]
+        assert set(signing_register.registered(vault, ids)) == {sign["key_id"], file["key_id"]}
+        assert not event_log.verify(vault).problems
+
+    gone = [{"key": item["key"], "state": "absent", "pin": own.pin} for item in keys[:2]]
+    play = controller.start(host, [local_play.task("private_key", keys=gone, **state)])
+    assert play.process.wait(timeout=120) != 0
+    assert "is not archived" in play.text()
+    assert set(own.seen()) == {"sign", "agree"}
