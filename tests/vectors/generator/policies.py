@@ -111,6 +111,7 @@ _WHOLE = {
     "empty": ("no rule and no profile", {}, ""),
     "name-only": ("a name alone", {"name": "example.com"}, ""),
     "version-2": ("a version that is not known", {"version": 2, "extends": "default"}, "version"),
+    "version-true": ("YAML's yes", {"version": True, "extends": "default"}, "version"),
     "version-text": ("a version in quotes", {"version": "1", "extends": "default"}, "version"),
     "extends-unknown": ("a profile that is not known", {"extends": "nist"}, "extends"),
     "extends-list": ("two profiles", {"extends": ["default", "cnsa-2.0"]}, "extends"),

@@ -148,6 +148,36 @@ def test_the_host_says_who_owns_a_new_file(scene: story.Scene) -> None:
     assert host.run("private_key", keys=[key(host)], policy={"all_usages": {"owners": [me]}})["changed"]
 
 
+def test_keys_that_go_break_no_rule(scene: story.Scene) -> None:
+    """Neither by their options nor, where the host is asked because of another key, by what they are."""
+    host = scene.machine("mail1")
+    host.run("private_key", keys=[key(host, algorithm="rsa-2048")])
+    gone = {"key": str(host.folder / "k"), "state": "absent"}
+    new = key(host, key=str(host.folder / "new"), passphrase="made for this test", regenerate="never")
+    rules = {"encrypted_file": "required", "maximum_mode": "0600"}
+    policy = {"all_usages": rules, "usages": {"signature": {"algorithms": ["ec-p256"]}}}
+    result = host.run("private_key", keys=[gone, new], policy=policy)
+    assert [row["action"] for row in result["results"]] == ["removed", "created"]
+
+
+def test_a_key_that_keeps_its_protection_is_judged_as_it_is(scene: story.Scene) -> None:
+    host = scene.machine("mail1")
+    host.run("private_key", keys=[key(host)])
+    wanted = [key(host, regenerate="partial_idempotence", passphrase="made for this test")]
+    with pytest.raises(PolicyRefused, match="not encrypted"):
+        host.run("private_key", keys=wanted, policy={"all_usages": {"encrypted_file": "required"}})
+
+
+def test_the_first_refusal_of_a_key_stays() -> None:
+    task = ControllerTask(
+        {}, None, False, "h", "tester", None, policy={"usages": {"key_transport": {"archive": "never"}}}
+    )
+    earlier = {"class": "SigningCertificateRefused", "message": "it signs"}
+    rows = [{"usage": "key_transport", "refusal": earlier}, {"usage": "key_transport", "refusal": None}]
+    refused = [row["refusal"]["class"] for row in enforce.refused_rows(task, rows)]
+    assert refused == ["SigningCertificateRefused", "PolicyRefused"]
+
+
 def test_no_key_is_lost_where_archives_are_required(scene: story.Scene) -> None:
     host = scene.machine("mail1")
     scene.generate(host)
