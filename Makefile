@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 build := .build
 collections := $(build)/collections/ansible_collections/keyops
 run := tests/tools/with-env
-side_by_side := molecule-fleet molecule-openbao unit molecule-default
+side_by_side := molecule-fleet molecule-openbao unit molecule-hsm molecule-default
 step = @printf '\n== %s ==\n'
 
 .PHONY: help
@@ -72,6 +72,11 @@ molecule-openbao: setup ## Run the roles with a vault of three OpenBao servers (
 leak-hunt: setup ## Search everything that a whole story leaves behind for its secrets (root)
 	$(step) "leak hunt: with no other test beside it, since it looks at all that happens on this machine"
 	@$(run) pytest tests/integration/test_leak_hunt.py
+
+.PHONY: molecule-hsm
+molecule-hsm: setup ## Run the roles with keys on SoftHSM2 tokens of two SSH hosts (root)
+	$(step) "molecule: hsm (two SSH hosts, SoftHSM2)"
+	@$(run) molecule test --scenario-name hsm
 
 .PHONY: integration
 integration: setup ## Run the other integration tests (root)
