@@ -19,7 +19,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Ke
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval, request
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, share_text
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, share_text, wrapped_key_open
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_format
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy.load import load
 
@@ -55,6 +55,10 @@ def _read(vector: dict, folder: Path) -> bytes | None:
         return cms_open.open_with_kek(data, vector["kek_id"], bytes.fromhex(vector["kek"]))
     if kind == "sealed-share":
         return cms_open.open_with_key(data, _private_key(vector), base64.b64decode(vector["recipient"]))
+    if kind == "wrapped-key":
+        share = share_text.parse(data)
+        session_key = wrapped_key_open.open_proven(share, _private_key(vector))
+        return wrapped_key_open.unwrap(session_key, share.wrapping, base64.b64decode(vector["blob"]))
     if kind == "dsse":
         return dsse.verify(data, vector["payload_type"], base64.b64decode(vector["certificate"]))
     if kind == "receipt":
@@ -70,7 +74,7 @@ def _again(kind: str, data: bytes) -> None:
     """Parse, and write again where there is a writer: it must give the same bytes."""
     if kind == "event":
         event_format.parse(data)
-    elif kind == "approval":
+    elif kind.endswith("approval"):
         approval.parse(data)
     else:
         parse, dump = {
@@ -78,7 +82,7 @@ def _again(kind: str, data: bytes) -> None:
             "share-text": (share_text.parse, share_text.dump),
             "record": (record.parse, record.dump),
             "request": (request.parse, request.dump),
-        }[kind]
+        }[kind.removeprefix("token-")]
         assert dump(parse(data)) == data
 
 
@@ -99,7 +103,8 @@ def test_every_format_has_vectors() -> None:
     folders = {path.parent.name for path in FILES}
     sealed = {"sealed-key", "sealed-share", "share-text", "key-file"}
     documents = {"canonical-json", "dsse", "record", "request", "approval", "event", "receipt"}
-    assert folders == sealed | documents | {"policy"}
+    tokens = {"wrapped-key", "token-share-text", "token-record", "token-request", "token-approval"}
+    assert folders == sealed | documents | tokens | {"policy"}
     for folder in folders:
         expected = {json.loads(path.read_text())["expected"] for path in FILES if path.parent.name == folder}
         assert "ok" in expected and len(expected) > 1, folder

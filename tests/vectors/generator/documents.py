@@ -121,6 +121,46 @@ def share_texts() -> Iterator[Vector]:
     yield "empty", "nothing", UNKNOWN_VERSION, b"", {}
 
 
+def token_share_texts() -> Iterator[Vector]:
+    ids = {name: parts.digest(os.urandom(32)) for name in ("key", "agent", "sealed", "wrapping")}
+    digests = "".join(f"share-digest: {parts.digest(os.urandom(32))}\n" for dummy in range(2))
+    values = f"1-{os.urandom(16).hex()}\n1-{os.urandom(16).hex()}\n"
+    wrapped = text(os.urandom(384))
+    right = (
+        f"keyops-share/2\nkey-id: {ids['key']}\nkey-owner: Zoë\nusage: key_agreement\ngroup: admins\n"
+        f"threshold: 2\nagents: 2\nagent: {ids['agent']}\nsealed-key: {ids['sealed']}\nkek-id: {os.urandom(16).hex()}\n"
+        f"{digests}wrapping: aes-kwp\nwrapping-key: {ids['wrapping']}\noaep-hash: sha1\nwrapped-key: {wrapped}\n"
+        f"wrapped-key-mac: {os.urandom(16).hex()}\n{values}"
+    )
+    yield "ok", "2 of 2, from a token", "ok", right.encode(), {}
+    for wrapping in ("aes-kw", "aes-kw-pkcs7", "aes-cbc-pad"):
+        yield f"ok-{wrapping}", wrapping, "ok", right.replace("aes-kwp", wrapping).encode(), {}
+    yield "ok-sha256", "OAEP with SHA-256", "ok", right.replace("sha1", "sha256").encode(), {}
+    lines = right.splitlines(keepends=True)
+    at = next(place for place, line in enumerate(lines) if line.startswith("wrapping: "))
+    mac = lines[at + 4]
+    changes: dict[str, tuple[str, str]] = {
+        "version-1": ("version 1 with the lines of version 2", right.replace("keyops-share/2", "keyops-share/1")),
+        "nothing-wrapped": ("version 2 without them", "".join(lines[:at] + lines[at + 5 :])),
+        "other-order": (
+            "two of them in another order",
+            "".join([*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]]),
+        ),
+        "behind": ("behind the value lines", "".join([*lines[:at], *lines[at + 5 :], *lines[at : at + 5]])),
+        "other-wrapping": ("a wrapping that is not known", right.replace("aes-kwp", "aes-ecb")),
+        "md5": ("another hash", right.replace("sha1", "md5")),
+        "no-value": ("an empty wrapped key", right.replace(wrapped, "")),
+        "short-value": ("a wrapped key of 128 bytes", right.replace(wrapped, text(os.urandom(128)))),
+        "value-with-space": ("base64 with a space", right.replace(wrapped, wrapped[:4] + " " + wrapped[4:])),
+        "value-url": ("base64 for URLs", right.replace(wrapped, text(b"\xff" * 384).replace("/", "_"))),
+        "mac-upper-case": ("the MAC in upper case", right.replace(mac, "wrapped-key-mac: " + "A" * 32 + "\n")),
+        "mac-short": ("a short MAC", right.replace(mac, mac[:-3] + "\n")),
+        "wrapping-key-short": ("a short key ID", right.replace(ids["wrapping"], ids["wrapping"][1:])),
+    }
+    for name, (description, data) in changes.items():
+        yield name, description, FORMAT_ERROR, data.encode(), {}
+
+
 def changed(value: dict, *path: Any, to: Any) -> dict:
     """A deep copy with one member replaced, or removed when ``to`` is ``...``."""
     copy = json.loads(json.dumps(value))
@@ -138,7 +178,7 @@ def object_vectors(right: dict, wrong: dict[str, tuple[tuple, Any]]) -> Iterator
     """What every JSON object of ours must refuse, and ``wrong``: name to (path of the member, its value)."""
     version = right["format"]
     yield "ok", "as it should be", "ok", canonical(right), {}
-    later = f"{version[:-1]}{3 if version in TWO_VERSIONS else 2}"
+    later = f"{version[:-1]}{3 if f'{version[:-1]}1' in TWO_VERSIONS else 2}"
     yield f"version-{later[-1]}", later, UNKNOWN_VERSION, canonical(changed(right, "format", to=later)), {}
     yield "no-version", "no format", UNKNOWN_VERSION, canonical(changed(right, "format", to=...)), {}
     yield "additional-member", "a member more", FORMAT_ERROR, canonical({**right, "more": ""}), {}
@@ -193,6 +233,21 @@ def records() -> Iterator[Vector]:
         "agent-id-short": (("groups", 0, "agents", 0, "agent_id"), "00"),
         "share-digest-missing": (("groups", 0, "agents", 0, "share_digest"), ...),
         "certificate-base64": (("certificates", 0), "?"),
+    }
+    yield from object_vectors(right, wrong)
+
+
+def token_records() -> Iterator[Vector]:
+    right = json.loads(next(records())[3])
+    right.update(format="keyops-record/2", wrapping="aes-kwp", place="pkcs11:token=ops;object=mail")
+    for agent in right["groups"][0]["agents"]:
+        agent["wrapping_certificate"] = text(parts.der(parts.certificate(parts.new_key("rsa"))))
+    wrong = {
+        "wrapping-empty": (("wrapping",), ""),
+        "wrapping-other": (("wrapping",), "aes-ecb"),
+        "version-1": (("format",), "keyops-record/1"),
+        "no-wrapping-certificate": (("groups", 0, "agents", 0, "wrapping_certificate"), ...),
+        "wrapping-certificate-base64": (("groups", 0, "agents", 0, "wrapping_certificate"), "?"),
     }
     yield from object_vectors(right, wrong)
 
@@ -277,5 +332,10 @@ def key_files() -> Iterator[Vector]:
 
 FORMATS = {
     **{"canonical-json": canonical_json, "share-text": share_texts, "record": records, "event": events},
-    **{"receipt": receipts, "key-file": key_files},
+    **{
+        "receipt": receipts,
+        "key-file": key_files,
+        "token-share-text": token_share_texts,
+        "token-record": token_records,
+    },
 }

@@ -15,12 +15,19 @@ import documents
 import policies
 import sealed
 import statements
+import wrapped
 
 FOLDER = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    for name, vectors in {**documents.FORMATS, **sealed.FORMATS, **statements.FORMATS, **policies.FORMATS}.items():
+    for name, vectors in {
+        **documents.FORMATS,
+        **sealed.FORMATS,
+        **statements.FORMATS,
+        **policies.FORMATS,
+        **wrapped.FORMATS,
+    }.items():
         folder = FOLDER / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()

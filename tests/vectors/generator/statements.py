@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -124,4 +125,44 @@ def approvals() -> Iterator[Vector]:
     yield from object_vectors(right, wrong)
 
 
-FORMATS = {"dsse": envelopes, "request": requests, "approval": approvals}
+def token_requests() -> Iterator[Vector]:
+    right = json.loads(next(requests())[3])
+    place = "pkcs11:token=new;object=mail?module-path=/usr/lib/libtoken.so"
+    token_key = text(parts.spki(parts.new_key("rsa")))
+    right.update(format="keyops-request/2", places=[place, ""], token_key=token_key, token_key_hash="sha1")
+    files = {**right, "places": ["/etc/keyops/mail.key", ""], "token_key": "", "token_key_hash": ""}
+    yield "ok-files", "no token: places of files only", "ok", canonical(files), {}
+    wrong = {
+        "version-1": (("format",), "keyops-request/1"),
+        "places-missing": (("places",), [place]),
+        "place-number": (("places", 1), 1),
+        "place-with-line-end": (("places", 1), "/etc/keyops\n/mail.key"),
+        "place-with-direction": (("places", 1), "/etc/\u202ekeyops"),
+        "token-without-key": (("token_key",), ""),
+        "key-without-token": (("places", 0), "/etc/keyops/mail.key"),
+        "hash-other": (("token_key_hash",), "md5"),
+        "hash-empty": (("token_key_hash",), ""),
+        "token-key-base64": (("token_key",), "?"),
+    }
+    yield from object_vectors(right, wrong)
+
+
+def token_approvals() -> Iterator[Vector]:
+    right = json.loads(next(approvals())[3])
+    right.update(format="keyops-approval/2", allow_file=False)
+    right["shares"][0]["wrapped_key"] = text(os.urandom(384))
+    right["shares"].append({**right["shares"][0], "group": "others", "wrapped_key": ""})
+    wrong = {
+        "version-1": (("format",), "keyops-approval/1"),
+        "allow-file-text": (("allow_file",), "true"),
+        "allow-file-number": (("allow_file",), 1),
+        "share-without-key": (("shares", 0, "wrapped_key"), ...),
+        "wrapped-key-base64": (("shares", 0, "wrapped_key"), "?"),
+    }
+    yield from object_vectors(right, wrong)
+
+
+FORMATS = {
+    **{"dsse": envelopes, "request": requests, "approval": approvals},
+    **{"token-request": token_requests, "token-approval": token_approvals},
+}
