@@ -55,10 +55,10 @@ def lonely_certificates(
     hosts: Sequence[HostSeen], agents: frozenset[str], vault: VaultSeen | None
 ) -> Iterator[Finding]:
     """Certificates whose private key is nowhere in the fleet. Authorities' and recovery agents' are left out."""
-    there = {key.key_id for host in hosts for key in host.keys}
+    known = agents.union(key.key_id for host in hosts for key in host.keys if key.key_id)
     for host in hosts:
         for one in host.certificates:
-            if one.kind == "certificate" and not one.ca and one.key_id and one.key_id not in there | agents:
+            if one.kind == "certificate" and not one.ca and one.key_id and one.key_id not in known:
                 archived = " Its key is archived and can be recovered." if vault and one.key_id in vault.records else ""
                 told = f"no host has the key of the certificate of {one.subject or 'an unnamed subject'}.{archived}"
                 yield Finding(

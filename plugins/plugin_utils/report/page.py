@@ -23,14 +23,15 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.report.charts imp
 
 try:
     import jinja2
+    import markupsafe
 except ImportError as error:
     note_missing_library(error)
 
 _FOLDER = Path(__file__).parent
 #: Rows of one table; with more, a browser gets slow. What is beyond is counted on the page and stands in audit.json.
-_MOST_ROWS = 10_000
+_MOST_ROWS = 5_000
 #: Hosts with a section of their own, and rows in each.
-_MOST_HOSTS, _MOST_HOST_ROWS = 500, 200
+_MOST_HOSTS, _MOST_HOST_ROWS = 300, 50
 
 
 def page(audit: Mapping, history: Sequence[Mapping], title: str) -> str:
@@ -88,4 +89,4 @@ def _template() -> jinja2.Template:
 
 def _own(text: str) -> object:
     """Our own style or script, as it is. Nothing else goes through here."""
-    return jinja2.utils.markupsafe.Markup(text)  # a file of this folder, never a value
+    return markupsafe.Markup(text)  # a file of this folder, never a value
