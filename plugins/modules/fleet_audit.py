@@ -287,10 +287,9 @@ audit:
       returned: success
     repairs:
       description: >-
-        What M(keyops.lifecycle.private_key_permissions) can mend without harm, with C(host), C(key), C(key_id) and
-        the new C(mode), C(owner) and C(group).
-      type: list
-      elements: dict
+        By inventory name, what M(keyops.lifecycle.private_key_permissions) can mend without harm, as its option
+        C(keys).
+      type: dict
       returned: success
     responses:
       description: Archived keys that sign, with what was done (C(frozen), C(alarm)) and the C(evidence).
