@@ -61,7 +61,7 @@ def openssl_reads(folder: Path, passphrase: str) -> dict[str, Opened]:
 
 def _key_id(block: bytes) -> str | None:
     try:
-        key = serialization.load_pem_private_key(block, None).public_key()
+        key = serialization.load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True).public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
     form = serialization.PublicFormat.SubjectPublicKeyInfo

@@ -44,6 +44,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Key
 TEXT_SIZE = 512
 #: Bytes; that of RSA-16384 has 2,100.
 LARGEST_PUBLIC_KEY = 16 * 1024
+#: Of one file.
+_MOST_KEYS, _MOST_UNREADABLE = 500, 16
 _SSH1 = b"SSH PRIVATE KEY FILE FORMAT 1.1\n\0"
 _BEGIN = b"-----BEGIN "
 #: "-----BEGIN" in base64: PEM inside YAML or JSON, as Kubernetes keeps it.
@@ -160,11 +162,21 @@ def read_key(data: bytes, container: str | None = None) -> FoundKey:
 
 def _joined(found: Iterable[Contents]) -> Contents:
     parts = list(found)
+    keys, broken = _bounded([key for part in parts for key in part.keys])
     return Contents(
-        tuple(key for part in parts for key in part.keys),
+        keys,
         tuple(one for part in parts for one in part.certificates),
-        tuple(text for part in parts for text in part.broken),
+        (*(text for part in parts for text in part.broken), *broken),
     )
+
+
+def _bounded(keys: list[FoundKey]) -> tuple[tuple[FoundKey, ...], tuple[str, ...]]:
+    """No one file fills the result, and least with what only looks like keys."""
+    unreadable = [key for key in keys if key.error is not None][_MOST_UNREADABLE:]
+    dropped = {id(key) for key in unreadable}
+    kept = tuple(key for key in keys if id(key) not in dropped)
+    beyond = len(keys) - len(kept[:_MOST_KEYS])
+    return kept[:_MOST_KEYS], (f"{beyond} more blocks that look like private keys",) if beyond else ()
 
 
 def _container(data: bytes) -> str:
@@ -200,7 +212,7 @@ def _pem_key(piece: pem.Piece, body: bytes) -> FoundKey:
     if not piece.whole:
         return FoundKey(None, None, None, KeyUnreadable("not a readable private key: a PEM block is cut off"))
     mark = piece.label.encode("ascii") + b"-----\n"
-    return read_key(b"-----BEGIN " + mark + body.lstrip() + b"\n-----END " + mark)
+    return read_key(b"-----BEGIN " + mark + body.strip() + b"\n-----END " + mark)
 
 
 def _unescaped(body: bytes) -> bytes:
