@@ -86,8 +86,10 @@ def audit(vault: MemoryVault) -> Callable[..., dict]:
 
         gathered = {name: host.result() if isinstance(host, made.Host) else host for name, host in hosts.items()}
         params = {**DEFAULTS, "gathered": gathered, **options}
-        policy = params.pop("policy", None)
-        task = ControllerTask(params, vault if use_vault else None, check_mode, "localhost", "ops", call, policy=policy)
+        policy, opened = params.pop("policy", None), params.pop("vault", vault)
+        task = ControllerTask(
+            params, opened if use_vault else None, check_mode, "localhost", "ops", call, policy=policy
+        )
         return auditing.audit(task)
 
     return run

@@ -13,8 +13,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import VaultForbidden
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.audit.conftest import archive, told
+from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
 
 _CA, _OTHER = made.new_key(), made.new_key()
 _ANCHOR = made.certificate(_CA, "root", ("keyCertSign",), ca=True)
@@ -132,3 +134,37 @@ def test_nothing_is_written_when_the_response_is_off(audit, vault):
     result = audit({"web1": host}, respond=False)
     assert "KL011" in [row[0] for row in told(result)] and not result["changed"]
     assert not freezes.frozen(vault, [made.key_id_of(key)]) and event_log.head(vault).number == 0
+
+
+class AuditorsVault(MemoryVault):
+    """A vault that lets the auditor do what roles/vault/templates/auditor.hcl.j2 says, and nothing else."""
+
+    def __init__(self, full: MemoryVault) -> None:
+        super().__init__()
+        self.__dict__.update(full.__dict__)
+
+    def _create(self, objects):
+        self._check(objects, ("events/", "signing/", "freezes/"))
+        return super()._create(objects)
+
+    def _read(self, paths):
+        self._check(paths, ("records/", "requests/", "approvals/", "events/", "signing/", "freezes/"))
+        return super()._read(paths)
+
+    def _destroy(self, paths):
+        self._check(paths, ())
+
+    def _check(self, names, prefixes):
+        if not all(name.startswith(prefixes) for name in names):
+            raise VaultForbidden("the policy does not let this credential")
+
+
+def test_the_auditors_credential_is_enough(audit, vault):
+    key = made.new_key()
+    host = _with(request=_SIGNS, key=key)
+    host.receipts.append(archive(vault, key))
+    vault.create({f"sealed/{'a' * 64}": b"orphan"})
+    restricted = AuditorsVault(vault)
+    result = audit({"web1": host}, vault=restricted)
+    assert [row[0] for row in told(result)] == ["KL011", "KL017"] and result["changed"]
+    assert made.key_id_of(key) in freezes.frozen(restricted, [made.key_id_of(key)])
