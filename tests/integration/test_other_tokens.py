@@ -2,15 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""openCryptoki with its daemon and a TPM 2.0 (swtpm) as tokens: made, looked at, probed, and pulled away."""
+"""openCryptoki with its daemon and a TPM 2.0 (swtpm) as tokens: made, looked at, probed, keys on them, pulled away.
+
+What they cannot do is refused with its own error; docs/token-opencryptoki.md and docs/token-tpm2.md say the same.
+"""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tokens
+from token_host import TokenHost
 
 DEFAULTS = {**dict.fromkeys(("pin", "so_pin", "old_pin", "old_so_pin", "destroy_objects")), "reinitialize": False}
 
@@ -81,6 +86,99 @@ def test_a_pin_of_another_length_is_told(opencryptoki: tokens.Store) -> None:
     refused = make(opencryptoki, pin="123456789012", old_pin=opencryptoki.pins["pin"])
     assert refused["error_class"] == "WrongPin" or "length" in refused["msg"]
     assert "123456789012" not in refused["msg"]
+
+
+SIGNING = {"usage": "signature", "algorithm": "rsa-2048"}
+OPENING = {"usage": "key_transport", "algorithm": "rsa-2048"}
+
+
+def said(answer: dict) -> tuple[str, str]:
+    """Error class and message, or the action."""
+    if "error_class" in answer:
+        return answer["error_class"], answer["msg"]
+    (row,) = answer["results"]
+    return row["action"], ""
+
+
+def test_keys_on_opencryptoki(opencryptoki: tokens.Store, tmp_path: Path) -> None:
+    host = TokenHost(opencryptoki, "ops", tmp_path / "state")
+    refused = said(host.run(host.key("sign", **SIGNING)))
+    assert refused[0] == "UnsafeTokenRefused" and "copies_keep_usage" in refused[1]
+    request = {"subject": "CN=mail"}
+    signs = host.key("sign", **SIGNING, accept_findings=["copies_keep_usage"])
+    opens = host.key("mail", **OPENING, request=request)
+    made = host.run(signs, opens)
+    assert [row["action"] for row in made["results"]] == ["created", "created"]
+    assert [row["action"] for row in host.run(signs, opens)["results"]] == ["kept", "kept"]
+    assert set(host.seen()) == {"sign", "mail"}
+
+    # The requests are judged by openssl; the nonsigning key made its own when it was generated.
+    host.archived(made["results"][1])
+    asked = [
+        {"key": host.uri(name), "pin": host.pin, "path": str(tmp_path / f"{name}.csr")} for name in ("sign", "mail")
+    ]
+    done = host.csr({**asked[0], "usage": "signature", "subject": "CN=sign"}, {**asked[1], "subject": "CN=mail"})
+    assert [row["changed"] for row in done["results"]] == [True, True]
+    for item in asked:
+        command = ["openssl", "req", "-verify", "-noout", "-in", item["path"]]
+        assert "verify OK" in subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    # The token itself refuses to sign with it.
+    tried = host.tool(
+        "--sign", "--id", made["results"][1]["object_id"], "--mechanism", "RSA-PKCS", "--input-file", __file__
+    )
+    assert tried.returncode != 0 and "CKR_KEY_FUNCTION_NOT_PERMITTED" in tried.stderr
+
+    plain = {"passphrase": None, "usage": None, "certificates": [], "pin": host.pin}
+    found = opencryptoki.call(
+        "inspect",
+        keys=[{**plain, "key": host.uri(name)} for name in ("sign", "mail")],
+        search=None,
+        tokens=[],
+        authorized_keys=[],
+        state_dir=str(host.state),
+    )
+    assert [row["usage"] for row in found["results"]] == ["signature", "key_transport"]
+    assert [row["archivable"] for row in found["results"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ({}, "AlgorithmError", "makes no keys of the type ec-p256"),
+        ({"algorithm": "x25519"}, "AlgorithmError", "makes no keys of the type x25519"),
+        ({**SIGNING, "algorithm": "ed25519"}, "AlgorithmError", "makes no keys of the type ed25519"),
+        # It wraps, and cannot prove to the agents what it wrapped.
+        ({**OPENING, "archive": "required"}, "NotWrappable", "makes no AES-CMAC"),
+    ],
+)
+def test_what_opencryptoki_cannot_do(
+    given: dict, error: str, text: str, opencryptoki: tokens.Store, tmp_path: Path
+) -> None:
+    host = TokenHost(opencryptoki, "ops", tmp_path / "state")
+    refused = said(host.run(host.key("never", **given)))
+    assert refused[0] == error and text in refused[1]
+    assert "never" not in host.seen()
+
+
+@pytest.mark.parametrize("given", [SIGNING, OPENING, {}, {"algorithm": "x25519"}, {**SIGNING, "algorithm": "ec-p256"}])
+def test_a_tpm_makes_no_key_for_one_use_only(given: dict, tpm: tokens.Store, tmp_path: Path) -> None:
+    host = TokenHost(tpm, "ops", tmp_path / "state")
+    refused = said(host.run(host.key("never", **given)))
+    assert refused[0] == "AlgorithmError" and "choose another, or a token" in refused[1]
+    assert not host.seen()
+
+
+def test_a_key_that_another_tool_made_on_a_tpm_may_sign(tpm: tokens.Store, tmp_path: Path) -> None:
+    host = TokenHost(tpm, "ops", tmp_path / "state")
+    made = host.tool("--keypairgen", "--key-type", "rsa:2048", "--label", "foreign", "--id", "0a0b")
+    assert made.returncode == 0, made.stderr
+    searched = [{"uri": tpm.uri("ops"), "pin": host.pin}]
+    found = tpm.call(
+        "inspect", keys=[], search=None, tokens=searched, authorized_keys=[], state_dir=str(tmp_path / "state")
+    )
+    (row,) = found["results"]
+    assert row["token"]["object"] == "foreign" and row["algorithm"] == "rsa-2048"
+    assert row["refusal"]["class"] == "SigningAttributeRefused"
 
 
 @pytest.mark.parametrize("name", ["opencryptoki", "tpm"])

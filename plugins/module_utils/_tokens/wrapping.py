@@ -70,11 +70,12 @@ class Wrapper:
             label: of the token, for messages.
 
         Raises:
-            NotWrappable: the token makes no AES keys, or wraps nothing with them.
+            NotWrappable: the token makes no AES keys, wraps nothing with them, or makes no AES-CMAC.
         """
         self._session = session
         self._label = label
         self._ways = self._found_ways()
+        self.prove(self._session_key(), b"")  # or a key would be made for its archive that has none
         self._recipients: dict[bytes, Any] = {}
         self._hash = ""
 
