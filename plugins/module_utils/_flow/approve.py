@@ -46,8 +46,9 @@ def run(task: HostTask) -> FlowResult:
     params = task.params
     options = ["encryption_key", "signing_key", *(["wrapping_key"] if params["wrapping_key"] is not None else [])]
     with own_keys.opened(params, options) as found:
-        wrapping_key = found[2] if len(found) > 2 else None
-        return _approved(task, release.agent_keys(params["agent"], *found[:2], wrapping_key, params["allow_file"]))
+        encryption_key, signing_key, wrapping_key = [*found, None][:3]
+        keys = release.agent_keys(params["agent"], encryption_key, signing_key, wrapping_key, params["allow_file"])
+        return _approved(task, keys)
 
 
 def _approved(task: HostTask, keys: release.AgentKeys) -> FlowResult:
