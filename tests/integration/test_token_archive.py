@@ -56,6 +56,7 @@ print(json.dumps({"wrapping": wrapped.wrapping, "hash": oaep_hash, "blob": both[
 """
 
 RSA = {"algorithm": "rsa-2048", "usage": "key_transport", "label": "mail"}
+LABELS = ("mail", "notes", "ec-p384", "ec-p521")
 EC = {"algorithm": "ec-p256", "usage": "key_agreement", "label": "notes"}
 
 
@@ -100,15 +101,16 @@ def _records(scene: story.Scene, key_id: str) -> list[record.Record]:
 
 @pytest.fixture(name="archived", scope="module")
 def _archived(scene: story.Scene, host: Host) -> dict[str, bytes]:
-    """An RSA key and an EC key, archived from the token ``ops``: label to DER public key."""
-    public = dict(zip(("mail", "notes"), host.make(RSA, EC)))
-    first = _archive(scene, host, host.key("mail"), host.key("notes"))
-    assert [row["state"] for row in first["results"]] == ["archived", "archived"] and first["changed"]
+    """An RSA key and EC keys, archived from the token ``ops``: label to DER public key."""
+    more = [{**EC, "algorithm": algorithm, "label": algorithm} for algorithm in ("ec-p384", "ec-p521")]
+    public = dict(zip(LABELS, host.make(RSA, EC, *more)))
+    first = _archive(scene, host, *(host.key(label) for label in LABELS))
+    assert {row["state"] for row in first["results"]} == {"archived"} and first["changed"]
     return public
 
 
 def test_a_key_is_archived_once_and_the_record_says_how(scene, host, archived):
-    again = _archive(scene, host, host.key("mail"), host.key("notes"))
+    again = _archive(scene, host, *(host.key(label) for label in LABELS))
     assert not again["changed"]
     for public_key in archived.values():
         (one,) = _records(scene, canonical.digest(public_key))
@@ -121,7 +123,8 @@ def test_it_comes_back_in_another_token(scene, host, archived, tmp_path):
     text = b"what was encrypted before the token was lost"
     message = token_scene.encrypted(tmp_path, archived["mail"], text)
     ids = {label: canonical.digest(public_key) for label, public_key in archived.items()}
-    places = {ids["mail"]: host.key(None, "new"), ids["notes"]: host.key("renamed", "new")}
+    places = {key_id: host.key(None, "new") for key_id in ids.values()}
+    places[ids["notes"]] = host.key("renamed", "new")
     host.wipe("ops")
     host.add_token("ops")
     request_id = _ask(scene, host, places)
@@ -131,17 +134,18 @@ def test_it_comes_back_in_another_token(scene, host, archived, tmp_path):
     assert all(row["changed"] for row in _recover(host, request_id, places, check_mode=True))
     assert "mail" not in host.objects("new")
     rows = _recover(host, request_id, places)
-    assert [(row["changed"], row["group"], row["problems"]) for row in rows] == [(True, "office", [])] * 2
+    assert [(row["changed"], row["group"], row["problems"]) for row in rows] == [(True, "office", [])] * 4
     # The old label where none was given, the new one where it was; no one-time key is left.
     listed = host.objects("new")
     assert "mail" in listed and "renamed" in listed and "keyops-request" not in listed
     assert token_scene.decrypted(host, message, archived["mail"], "new") == text
-    assert token_scene.agreed(host, tmp_path, archived["notes"], "new")
+    for label, curve in (("notes", "P-256"), ("ec-p384", "P-384"), ("ec-p521", "P-521")):
+        assert token_scene.agreed(host, tmp_path, archived[label], "new", curve)
     assert not any(row["changed"] for row in _recover(host, request_id, places))
     for kind, usage in (("RSA", "decrypt"), ("EC", "derive")):
-        (private,) = re.findall(f"Private Key Object; {kind} *\n(?:  .*\n)*", listed)
-        assert f"Usage:      {usage}\n" in private
-        assert "Access:     sensitive\n" in private  # and not "extractable", nor "always sensitive"
+        for private in re.findall(f"Private Key Object; {kind} *\n(?:  .*\n)*", listed):
+            assert f"Usage:      {usage}\n" in private
+            assert "Access:     sensitive\n" in private  # and not "extractable", nor "always sensitive"
     # It has a receipt, so archiving again finds nothing to do, although it never leaves this token.
     assert not _archive(scene, host, host.key("mail", "new"))["changed"]
 

@@ -147,11 +147,11 @@ def decrypted(host: Host, path: Path, public_key: bytes, token: str) -> bytes:
     return result.read_bytes()
 
 
-def agreed(host: Host, folder: Path, public_key: bytes, token: str) -> bool:
+def agreed(host: Host, folder: Path, public_key: bytes, token: str, curve: str = "P-256") -> bool:
     """Whether the token's EC key agrees on the same secret as openssl with a key of its own."""
     other, own, peer = folder / "other.pem", folder / "own.der", folder / "peer.der"
     own.write_bytes(public_key)
-    story.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", other)
+    story.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", f"ec_paramgen_curve:{curve}", "-out", other)
     secret = story.openssl("pkeyutl", "-derive", "-inkey", other, "-peerkey", own, "-peerform", "DER")
     point = serialization.load_der_public_key(story.openssl("pkey", "-in", other, "-pubout", "-outform", "DER"))
     peer.write_bytes(point.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
