@@ -23,8 +23,9 @@ description:
     request, or are all left out.
   - A request that says what is asked for, and whose signature verifies, is kept. Another request in its place is
     replaced. Anything else in its place is an error.
-  - Keys of the types X25519 and X448 cannot sign, and so have no certificate requests. Their certificates are issued
-    from the public key alone, which M(keyops.lifecycle.private_key_info) returns.
+  - Keys of the types X25519 and X448 cannot sign. Another key of the same owner, which has a certificate already, signs
+    their request and states that the owner has the key (RFC 9883), see O(keys[].possession). Or their certificates are
+    issued from the public key alone, which M(keyops.lifecycle.private_key_info) returns.
 options:
   keys:
     description: The keys, and where their requests go.
@@ -88,6 +89,24 @@ options:
           - Ask for a certificate of an authority (C(CA:TRUE)). Only for keys of the usage V(certificate_signing).
         type: bool
         default: false
+      possession:
+        description:
+          - Signs the request of a key that cannot sign (X25519, X448) with another key of the same owner (RFC 9883).
+            The request names the certificate of that key. The authority decides whether it accepts such a statement.
+          - The subject of the request must be the subject of that certificate.
+        type: dict
+        suboptions:
+          key:
+            description: Absolute path of the key that signs, of the types RSA, P-256, P-384, P-521 or Ed25519.
+            type: str
+            required: true
+          passphrase:
+            description: Passphrase of that key, when it is encrypted.
+            type: str
+          certificate:
+            description: Absolute path of its certificate in PEM.
+            type: path
+            required: true
       require_receipt:
         description:
           - Whether a nonsigning key must be archived first, which this host's receipt shows.
@@ -231,6 +250,10 @@ ARGUMENT_SPEC = {
             "subject_alt_name": {"type": "list", "elements": "str", "default": []},
             "extended_key_usage": {"type": "list", "elements": "str", "default": []},
             "certificate_authority": {"type": "bool", "default": False},
+            "possession": {
+                "type": "dict",
+                "options": {**_options.EXISTING_KEY, "certificate": {"type": "path", "required": True}},
+            },
             "require_receipt": {"type": "bool", "default": True},
             "mode": {"type": "str", "default": "0644"},
             "owner": {"type": "str"},

@@ -181,10 +181,11 @@ def test_requests_of_keys_on_a_token(soft: TokenHost, tmp_path: Path) -> None:
     signing = {"csr-ec": "ec-p256", "csr-rsa": "rsa-2048", "csr-ed": "ed25519"}
     names = {"subject": {"CN": "mail"}, "subject_alt_name": ["email:mail@example.com"]}
     soft.run(*(soft.key(label, usage="authentication", algorithm=word) for label, word in signing.items()))
-    agrees, decrypts, bare = soft.run(
+    agrees, decrypts, bare, curve = soft.run(
         soft.key("csr-agree", request={"subject": "CN=agree"}),
         soft.key("csr-decrypt", usage="key_transport", algorithm="rsa-2048", request=names),
         soft.key("csr-bare"),
+        soft.key("csr-x", algorithm="x25519"),
     )["results"]
 
     def item(label: str, **options: object) -> dict:
@@ -193,7 +194,7 @@ def test_requests_of_keys_on_a_token(soft: TokenHost, tmp_path: Path) -> None:
     items = [item(label, usage="authentication", subject="CN=tls") for label in signing]
     items += [item("csr-agree"), item("csr-decrypt", **names)]
     failed(soft.csr(*items), "NotArchivedRefused", "csr-agree")
-    for row in (agrees, decrypts, bare):
+    for row in (agrees, decrypts, bare, curve):
         soft.archived(row)
     predicted, made = soft.csr(*items, check=True), soft.csr(*items)
     assert [row["changed"] for row in predicted["results"]] == [row["changed"] for row in made["results"]] == [True] * 5
@@ -202,6 +203,14 @@ def test_requests_of_keys_on_a_token(soft: TokenHost, tmp_path: Path) -> None:
     text = openssl("req", "-text", "-noout", "-in", tmp_path / "csr-decrypt.csr").stdout.decode()
     assert "Key Encipherment, Data Encipherment" in text and "email:mail@example.com" in text
     assert not soft.csr(*items)["changed"]
+
+    owner = {"key": str(tmp_path / "owner.key"), "certificate": str(tmp_path / "owner.crt")}
+    made_by = ("-newkey", "ed25519", "-noenc", "-subj", "/CN=owner", "-days", "2")
+    openssl("req", "-x509", *made_by, "-keyout", owner["key"], "-out", owner["certificate"])
+    stated = item("csr-x", possession=owner, subject="CN=owner")
+    assert soft.csr(stated)["changed"] and not soft.csr(stated)["changed"]
+    assert b"X25519" in openssl("req", "-text", "-noout", "-in", stated["path"]).stdout
+    failed(soft.csr(item("csr-x", subject="CN=owner")), "AlgorithmError", "possession")
 
     failed(soft.csr(item("csr-agree", subject="CN=other")), "OptionError", "sign no other")
     failed(soft.csr(item("csr-bare", subject="CN=agree")), "OptionError", "without its request")

@@ -17,27 +17,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    AlgorithmError,
     FileError,
     FormatError,
-    KeyNotFound,
     KeyopsError,
-    NotArchivedRefused,
     OptionError,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import certificate_request_keys as keys
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import CONFLICT
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
-from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import profiles, usages
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import profiles
 
 #: A request with thousands of names has less.
 _LIMIT = 1024 * 1024
@@ -55,6 +51,7 @@ class _Planned:
         existing: the request's file, or None.
         before: what the existing request says, or None.
         warning: for the user, or None.
+        statement: what signs the request of a key that cannot sign, or None.
     """
 
     item: dict = field(repr=False)
@@ -66,6 +63,7 @@ class _Planned:
     existing: _files.ExistingFile | None = field(default=None, repr=False)
     before: profiles.Content | None = None
     warning: str | None = None
+    statement: Any = field(default=None, repr=False)
 
     @property
     def rewrites(self) -> bool:
@@ -138,16 +136,18 @@ def _plan(item: dict, state_dir: str, check_mode: bool, tokens: Any) -> _Planned
 
 def _planned(item: dict, state_dir: str, check_mode: bool, tokens: Any) -> _Planned:
     place = {"item": item, "path": os.path.normpath(item["path"]), "mode": _mode(item["mode"])}
-    key = _read_key(item, check_mode, tokens)
+    key = keys.read_key(item, check_mode, tokens)
     if key is None:
         return _Planned(**place)
-    usage = _usage(item, key)
-    warning = _check_archived(item, key, usage, state_dir, check_mode)
-    content = _content(item, key, usage)
-    existing, before = _existing(place["path"])
+    usage = keys.usage_of(item, key)
+    warning = keys.check_archived(item, key, usage, state_dir, check_mode)
+    statement = keys.statement_of(item, key)
+    content = keys.content_of(item, key, usage, statement)
+    existing, before = _existing(place["path"], statement.read if statement else profiles.read)
     if before != content:
         _files.check_target(place["path"], item["owner"], item["group"])
-    return _Planned(**place, key=key, usage=usage, content=content, existing=existing, before=before, warning=warning)
+    found = {"content": content, "existing": existing, "before": before, "statement": statement}
+    return _Planned(**place, key=key, usage=usage, warning=warning, **found)
 
 
 def _mode(text: str) -> int:
@@ -161,73 +161,14 @@ def _mode(text: str) -> int:
     return mode
 
 
-def _read_key(item: dict, check_mode: bool, tokens: Any) -> Any:
-    """The PrivateKey of a file, or the TokenKey (certificate_request_tokens.py) of a token."""
-    on_token = reference.is_token(item["key"])
-    path = "" if on_token else reference.parse_path(item["key"]).path
-    key = tokens.key(item) if on_token else None
-    if not (key if on_token else os.path.lexists(path)):
-        if check_mode:
-            return None  # the same check run would have made it
-        raise KeyNotFound("there is no key; make it with private_key first")
-    return key or key_file.load(_files.read_file(path, KEY_FILE_LIMIT), item["passphrase"])
-
-
-def _content(item: dict, key: Any, usage: str) -> profiles.Content:
-    if isinstance(key, PrivateKey):
-        return profiles.wanted(item, usage, key.facts.key_id, key.facts.algorithm)
-    return key.content(item, usage)
-
-
-def _usage(item: dict, key: Any) -> str:
-    """The usage that the key carries; the option's where it carries none."""
-    declared = item["usage"]
-    bound = key.facts.bound_usage if isinstance(key, PrivateKey) else key.usage(declared)
-    if bound == CONFLICT:
-        raise OptionError("the key carries several usages at once; one key has one usage, so make a new one")
-    if bound and declared and bound != declared:
-        raise OptionError(f"usage: is {declared}, and the key carries {bound}; leave the option out, or name that one")
-    usage = bound or declared or usages.usage_of_type(key.facts.algorithm)
-    if usage is None:
-        raise OptionError("usage: is missing, and the key carries none; say what the key is for")
-    _check_can_request(usage, key.facts.algorithm)
-    return usage
-
-
-def _check_can_request(usage: str, algorithm: str) -> None:
-    usages.check_algorithm(usage, algorithm)
-    if algorithm in ("x25519", "x448"):
-        raise AlgorithmError(
-            f"a key of the type {algorithm} cannot sign, and so cannot sign a certificate request. Have the "
-            "certificate issued from its public key alone: private_key_info returns it as public_key"
-        )
-    if algorithm.startswith("rsa-") and int(algorithm[4:]) < 2048:
-        raise AlgorithmError(f"the key is too weak ({algorithm}) to be certified; make one of at least rsa-2048")
-
-
-def _check_archived(item: dict, key: Any, usage: str, state_dir: str, check_mode: bool) -> str | None:
-    """Refuse a nonsigning key without a fitting receipt; in check mode, tell it: the same run may archive the key."""
-    if usage in usages.SIGNING or not item["require_receipt"]:
-        return None
-    receipt = _receipts.read_receipt(state_dir, key.facts.key_id)
-    if receipt is not None and receipt.usage == usage:
-        return None
-    reason = "is not archived" if receipt is None else f"is archived with the usage {receipt.usage}, not {usage}"
-    message = (
-        f"the key {reason} (no receipt in {state_dir}), so it is not certified: what is encrypted to it could be lost "
-        "with it. Archive it with key_archive, or give require_receipt: false"
-    )
-    if check_mode:
-        return f"{item['key']}: {message}"
-    raise NotArchivedRefused(message)
-
-
-def _existing(path: str) -> tuple[_files.ExistingFile | None, profiles.Content | None]:
+def _existing(
+    path: str, read: Callable[[bytes], profiles.Content | None]
+) -> tuple[_files.ExistingFile | None, profiles.Content | None]:
     existing = _files.read_existing(path, _LIMIT)
     if existing is None:
         return None, None
     try:
-        return existing, profiles.read(existing.content)
+        return existing, read(existing.content)
     except FormatError as error:
         raise FileError(f"{path}: {error}; it is not overwritten, so remove it or give another path") from error
 
@@ -251,8 +192,10 @@ def _carry_out(planned: Sequence[_Planned]) -> dict[str, bytes]:
 def _signed(one: _Planned) -> bytes:
     if one.key is None or one.content is None:
         raise AssertionError("only items that are signed come here")
+    if one.statement is not None:
+        return bytes(one.statement.write(one.content, one.key.facts.public_key))
     if not isinstance(one.key, PrivateKey):
-        return one.key.request(one.content)
+        return bytes(one.key.request(one.content))
     return profiles.write(one.content, key_file.check_fully(one.key))
 
 

@@ -46,13 +46,23 @@ def write(content: profiles.Content, public_key: bytes, algorithm: str, sign: Ca
     Raises:
         TokenMisbehaved: the signature does not verify, or is not over this.
     """
-    throwaway = ec.generate_private_key(ec.SECP256R1())
-    pattern = profiles.builder(content).sign(throwaway, profiles.hash_object("sha256")).public_bytes(Encoding.DER)
-    version, subject, dummy, attributes = der.read_sequence(pattern)[0].children()
+    version, subject, dummy, attributes = pattern(content)
     info = der.write(der.SEQUENCE, version.whole, subject.whole, public_key, attributes.whole)
-    identifier = bytes.fromhex(_ALGORITHMS[algorithm.split("-", 1)[0], content.signature_hash])
-    request = der.write(der.SEQUENCE, info, identifier, der.write(der.BIT_STRING, b"\0", sign(info)))
+    signature = der.write(der.BIT_STRING, b"\0", sign(info))
+    request = der.write(der.SEQUENCE, info, identifier(algorithm, content.signature_hash), signature)
     written = pem.write("CERTIFICATE REQUEST", request)
     if profiles.read(written) != content:
         raise TokenMisbehaved("the token's signature over the certificate request does not verify")
     return written
+
+
+def pattern(content: profiles.Content) -> list[der.Element]:
+    """Version, subject, some public key and attributes of a request that says this (RFC 2986 section 4.1)."""
+    throwaway = ec.generate_private_key(ec.SECP256R1())
+    signed = profiles.builder(content).sign(throwaway, profiles.hash_object("sha256"))
+    return der.read_sequence(signed.public_bytes(Encoding.DER))[0].children()
+
+
+def identifier(algorithm: str, hash_name: str | None) -> bytes:
+    """DER AlgorithmIdentifier of the signatures of such a key."""
+    return bytes.fromhex(_ALGORITHMS[algorithm.split("-", 1)[0], hash_name])

@@ -112,7 +112,7 @@ def wanted(item: dict, usage: str, key_id: str, algorithm: str) -> Content:
     extensions |= {(_EXTENDED_KEY_USAGE, False)} if purposes else set()
     extensions |= {(_BASIC_CONSTRAINTS, True)} if item["certificate_authority"] else set()
     bits = usages.key_usage_bits(usage)
-    authority, hash_name = item["certificate_authority"], _hash_name(algorithm)
+    authority, hash_name = item["certificate_authority"], signature_hash(algorithm)
     return Content(key_id, subject, alternatives, bits, purposes, authority, frozenset(extensions), hash_name)
 
 
@@ -159,12 +159,17 @@ def read(data: bytes) -> Content | None:
     except ValueError as error:
         raise FormatError("there is something else than a certificate request in PEM") from error
     try:
-        return _content(request) if request.is_signature_valid else None
+        return content_of(request) if request.is_signature_valid else None
     except (ValueError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType, x509.DuplicateExtension):
         return None
 
 
-def _content(request: x509.CertificateSigningRequest) -> Content:
+def content_of(request: x509.CertificateSigningRequest) -> Content:
+    """What a request says, whoever signed it.
+
+    Raises:
+        ValueError, UnsupportedAlgorithm: it says more than can be compared.
+    """
     found = {extension.oid.dotted_string: extension.value for extension in request.extensions}
     extensions = frozenset((extension.oid.dotted_string, extension.critical) for extension in request.extensions)
     alternatives = tuple(sorted(_shown(name) for name in found.get(_SUBJECT_ALT_NAME, ())))
@@ -178,7 +183,7 @@ def _content(request: x509.CertificateSigningRequest) -> Content:
     return Content(key_id, request.subject, alternatives, bits, purposes, authority, extensions, hash_name)
 
 
-def _hash_name(algorithm: str) -> str | None:
+def signature_hash(algorithm: str) -> str | None:
     """The hash of the key's own strength (NIST SP 800-57 Part 1, table 2)."""
     if algorithm.startswith("rsa-"):
         bits = int(algorithm[4:])

@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import certificate_request
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.generate import generate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Receipt
@@ -353,3 +354,70 @@ def test_nothing_of_the_key_is_in_the_result(host: Host) -> None:
     key = host.key("ed25519", "signature", passphrase="7e57pass")
     result = host.request({"key": key, "passphrase": "7e57pass"})
     assert "7e57pass" not in repr(result) and "PRIVATE" not in repr(result)
+
+
+# --- keys that cannot sign: RFC 9883 ---------------------------------------------------------------------------------
+
+
+def stated(host: Host, algorithm: str, subject: str = "/CN=user", usage: str = "digitalSignature") -> dict:
+    """The option ``possession``: a key that signs, and its certificate."""
+    key, certificate = host.key(algorithm, "signature", "owner.pem"), host.path("owner.crt")
+    command = ["openssl", "req", "-x509", "-key", key, "-subj", subject, "-days", "2", "-out", certificate]
+    host.workshop.run(*command, "-addext", f"keyUsage={usage}", "-addext", "basicConstraints=CA:FALSE")
+    return {"key": key, "passphrase": None, "certificate": certificate}
+
+
+@pytest.mark.parametrize("owner", ["ec-p256", "ec-p521", "rsa-2048", "ed25519"])
+@pytest.mark.parametrize("algorithm", ["x25519", "x448"])
+def test_another_key_states_the_possession(host: Host, algorithm: str, owner: str) -> None:
+    key = host.key(algorithm, "key_agreement")
+    item = {"key": key, "possession": stated(host, owner), "subject_alt_name": ["email:user@example.com"]}
+    with pytest.raises(_errors.NotArchivedRefused):
+        host.request(item)
+    host.archive(key, "key_agreement")
+    assert host.request(item, check_mode=True).changed
+    (row,) = host.request(item).results
+    assert (row["key_usage"], row["subject"]) == (["keyAgreement"], "CN=user")
+
+    # openssl cannot verify what another key has signed, so it gets the parts.
+    request = host.workshop.keys / "request.der"
+    host.workshop.run("openssl", "req", "-in", host.path(), "-outform", "DER", "-out", str(request))
+    info, dummy, signature = der.read_sequence(request.read_bytes())
+    parts = {"info": info.whole, "signature": signature.bits()}
+    for name, content in parts.items():
+        (host.workshop.keys / name).write_bytes(content)
+    host.workshop.run("openssl", "pkey", "-in", host.path("owner.pem"), "-pubout", "-out", host.path("owner.pub"))
+    verify = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", host.path("owner.pub"), "-rawin"]
+    verify += ["-in", host.path("info"), "-sigfile", host.path("signature")]
+    digest = [] if owner == "ed25519" else ["-digest", "sha512" if owner == "ec-p521" else "sha256"]
+    assert b"Verified Successfully" in host.workshop.run(*verify, *digest)
+    told = host.workshop.run("openssl", "asn1parse", "-inform", "DER", "-in", str(request)).decode()
+    assert "1.3.6.1.4.1.22112.2.1" in told
+    serial = host.workshop.run("openssl", "x509", "-in", host.path("owner.crt"), "-noout", "-serial").decode()
+    assert serial.strip().split("=")[1].lstrip("0") in told
+
+    assert not host.request(item).changed
+    # Another certificate of the same key makes another request.
+    renewed = {**item, "possession": stated(host, owner)}
+    assert host.request(renewed).changed
+    assert not host.request(renewed).changed
+
+
+def test_whose_statement_counts(host: Host) -> None:
+    key, signing = host.key("x25519", "key_agreement"), host.key("ed25519", "signature", "good.pem")
+    host.archive(key, "key_agreement")
+    good = stated(host, "ec-p256")
+    host.workshop.run("cp", host.path("owner.crt"), host.path("first.crt"))
+    refused = [
+        {"key": key, "possession": stated(host, "ec-p256", "/CN=another")},
+        {"key": key, "possession": {**stated(host, "ec-p256"), "certificate": host.path("first.crt")}},
+        {"key": key, "possession": stated(host, "ec-p256", usage="keyAgreement")},
+        {"key": key, "possession": {**good, "certificate": "owner.crt"}},
+        {"key": key, "possession": {**good, "certificate": key}},
+        {"key": key, "possession": {**good, "key": key}},
+        {"key": signing, "possession": good},
+    ]
+    for item in refused:
+        with pytest.raises((_errors.OptionError, _errors.KeyUnreadable)):
+            host.request(item)
+    assert not (host.workshop.keys / "request.pem").exists()
