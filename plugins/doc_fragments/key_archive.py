@@ -66,7 +66,7 @@ options:
   on_refusal:
     description:
       - V(fail) archives nothing when any key is refused, and reports every refusal.
-      - V(skip) archives the others, and reports every refusal in RV(results[].refusal).
+      - V(skip) archives the others, and reports every refusal in C(results[].refusal).
     type: str
     choices: [fail, skip]
     default: fail

@@ -58,7 +58,7 @@ done = provision_anywhere.run(_module.HostTask(asked["params"]))
 print(json.dumps({"changed": done.changed, "seconds": time.perf_counter() - begin}))
 """
 
-_START = _TASK.split("asked =")[0] + "print(json.dumps({}))"
+_START = _TASK.split("asked =", maxsplit=1)[0] + "print(json.dumps({}))"
 
 
 def timed(host: token_host.TokenHost, code: str, **asked: object) -> tuple[float, dict]:

@@ -157,9 +157,17 @@ def _cbc(key: bytes, blob: bytes) -> bytes:
     return _unpad(decryptor.update(blob[16:]) + decryptor.finalize(), 128)
 
 
+def _kwp(key: bytes, blob: bytes) -> bytes:
+    return aes_key_unwrap_with_padding(key, blob)
+
+
+def _kw(key: bytes, blob: bytes) -> bytes:
+    return aes_key_unwrap(key, blob)
+
+
 _UNWRAP = {
-    "aes-kwp": lambda key, blob: aes_key_unwrap_with_padding(key, blob),
-    "aes-kw": lambda key, blob: aes_key_unwrap(key, blob),
+    "aes-kwp": _kwp,
+    "aes-kw": _kw,
     "aes-kw-pkcs7": lambda key, blob: _unpad(aes_key_unwrap(key, blob), 64),
     "aes-cbc-pad": _cbc,
 }

@@ -101,7 +101,7 @@ def load(path: str) -> Any:
         ) from error
 
 
-@functools.lru_cache(maxsize=None)  # a second start is an error
+@functools.cache  # a second start is an error
 def _started_with(path: str, parameters: str) -> Any:
     from pkcs11 import _pkcs11
 

@@ -21,6 +21,12 @@ TWO_VERSIONS = ("keyops-record/1", "keyops-request/1", "keyops-approval/1")
 FORMAT_ERROR, UNKNOWN_VERSION = "FormatError", "UnknownVersion"
 
 
+def _first(vectors: Iterator[Vector]) -> bytes:
+    """The content of the first."""
+    first, *dummy = vectors
+    return first[3]
+
+
 def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -137,7 +143,7 @@ def token_share_texts() -> Iterator[Vector]:
         yield f"ok-{wrapping}", wrapping, "ok", right.replace("aes-kwp", wrapping).encode(), {}
     yield "ok-sha256", "OAEP with SHA-256", "ok", right.replace("sha1", "sha256").encode(), {}
     lines = right.splitlines(keepends=True)
-    at = next(place for place, line in enumerate(lines) if line.startswith("wrapping: "))
+    (at,) = [place for place, line in enumerate(lines) if line.startswith("wrapping: ")]
     mac = lines[at + 4]
     changes: dict[str, tuple[str, str]] = {
         "version-1": ("version 1 with the lines of version 2", right.replace("keyops-share/2", "keyops-share/1")),
@@ -238,7 +244,7 @@ def records() -> Iterator[Vector]:
 
 
 def token_records() -> Iterator[Vector]:
-    right = json.loads(next(records())[3])
+    right = json.loads(_first(records()))
     right.update(format="keyops-record/2", wrapping="aes-kwp", place="pkcs11:token=ops;object=mail")
     for agent in right["groups"][0]["agents"]:
         agent["wrapping_certificate"] = text(parts.der(parts.certificate(parts.new_key("rsa"))))

@@ -19,6 +19,12 @@ from documents import FORMAT_ERROR, Vector, canonical, object_vectors, text
 KIND = "application/vnd.keyops.request.v1+json"
 
 
+def _first(vectors: Iterator[Vector]) -> bytes:
+    """The content of the first."""
+    first, *dummy = vectors
+    return first[3]
+
+
 def signature(key: Any, payload: bytes, kind: str = KIND, salt: int = 32) -> bytes:
     message = b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload)
     if isinstance(key, rsa.RSAPrivateKey):
@@ -126,7 +132,7 @@ def approvals() -> Iterator[Vector]:
 
 
 def token_requests() -> Iterator[Vector]:
-    right = json.loads(next(requests())[3])
+    right = json.loads(_first(requests()))
     place = "pkcs11:token=new;object=mail?module-path=/usr/lib/libtoken.so"
     token_key = text(parts.spki(parts.new_key("rsa")))
     right.update(format="keyops-request/2", places=[place, ""], token_key=token_key, token_key_hash="sha1")
@@ -148,7 +154,7 @@ def token_requests() -> Iterator[Vector]:
 
 
 def token_approvals() -> Iterator[Vector]:
-    right = json.loads(next(approvals())[3])
+    right = json.loads(_first(approvals()))
     right.update(format="keyops-approval/2", allow_file=False)
     right["shares"][0]["wrapped_key"] = text(os.urandom(384))
     right["shares"].append({**right["shares"][0], "group": "others", "wrapped_key": ""})
