@@ -67,6 +67,9 @@ def test_reports_lie_beside_the_outcome(world: Planted, first: str) -> None:
     families = {one.name: one for one in text_string_to_metric_families((folder / "keyops_audit.prom").read_text())}
     assert sum(one.value for one in families["keyops_audit_findings"].samples) == len(world.expected)
     page = (folder / "report.html").read_text()
+    kept = CHECKOUT / ".build" / "report"  # to be looked at
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / "planted.html").write_text(page)
     assert "/srv/signs.key" in page and "Archived key that signs" in page
     assert len(list((folder / "history").iterdir())) == 1
 

@@ -235,7 +235,8 @@ def _write_inventory(world: Planted, agent: story.Agent, anchor: object) -> None
         {"key": "/srv/bare.key", "usage": "signature", "request": {"path": "/x", "subject": "CN=x"}},
         {"key": "/srv/old.key", "usage": "authentication", "request": {"path": "/x", "subject": "CN=x"}},
     ]
-    hosts["lost"] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_python_interpreter": "/usr/bin/python3"}
+    # The first of all, so that what runs once on the controller runs for a host that cannot be reached.
+    lost = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_python_interpreter": "/usr/bin/python3"}
     group = {"name": "office", "threshold": 1, "agents": [agent.option()]}
     variables = {
         **{"keyops_vault": {"path": str(world.vault_path)}, "keyops_policy": POLICY, "ansible_become": True},
@@ -244,7 +245,9 @@ def _write_inventory(world: Planted, agent: story.Agent, anchor: object) -> None
         **{"keyops_audit_dir": str(world.folder / "audits"), "keyops_audit_paths": ["/etc", "/srv", "/home", "/root"]},
         "keyops_audit_trust_anchors": [anchor.public_bytes(serialization.Encoding.PEM).decode()],
     }
-    (world.folder / "inventory.json").write_text(json.dumps({"all": {"hosts": hosts, "vars": variables}}))
+    (world.folder / "inventory.json").write_text(
+        json.dumps({"all": {"hosts": {"lost": lost, **hosts}, "vars": variables}})
+    )
 
 
 def _archive_really(world: Planted) -> None:

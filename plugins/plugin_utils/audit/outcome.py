@@ -65,7 +65,7 @@ def reached(outcome: dict, fail_at: str) -> bool:
 
 def _finding(one: Finding, told: Accepted | None) -> dict:
     counts = told is not None and not told.is_over
-    detail = one.detail
+    detail = one.detail[:1].upper() + one.detail[1:]
     if told and told.is_over:
         detail += f" (it was accepted until {told.acceptance.expires}: {told.acceptance.reason})"
     return {

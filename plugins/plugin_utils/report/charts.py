@@ -148,7 +148,7 @@ def _ages(keys: Sequence[Mapping]) -> Chart | None:
     if not counted:
         return None
     columns = [[(name, counted[name], "bad" if name == "over" else "c0")] for name in names]
-    told = f"{counted['over']} keys are past their cryptoperiod; {without} have none or an unknown age."
+    told = f"Past their cryptoperiod: {counted['over']}. Without one, or of unknown age: {without}."
     rows = tuple((name, str(counted[name])) for name in names)
     return _column_chart(
         *("ages", "Age against cryptoperiod", told, names, columns),
