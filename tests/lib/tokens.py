@@ -189,7 +189,7 @@ def opencryptoki(folder: Path) -> Iterator[Store]:
 
 def _stop_slot_daemon(enter: list[str]) -> None:
     """Within its own PID namespace there is one process of this name."""
-    subprocess.run([*enter, "pkill", "-x", "pkcsslotd"], check=True)
+    subprocess.run([*enter, "pkill", "-KILL", "-x", "pkcsslotd"], check=True)
     _wait_for(
         lambda: (
             subprocess.run([*enter, "pgrep", "-x", "pkcsslotd"], stdout=subprocess.DEVNULL, check=False).returncode == 1

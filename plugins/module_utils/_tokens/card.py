@@ -31,7 +31,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects, session, signing
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import name_of
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import answer_of, name_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.probe import unguarded
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.uri import TokenUri
 
@@ -160,7 +160,7 @@ class _Key:
         return self._public_key
 
     def _told(self, doing: str, error: Exception) -> TokenError:
-        return TokenError(f"{doing} with the key {self._label!r}: the token answers {name_of(error)}")
+        return TokenError(f"{doing} with the key {self._label!r}: the token answers {answer_of(error)}")
 
     def _first(self, doing: str, *ways: Any) -> bytes:
         """What the first way gives that the token knows; a token answers an unknown one with all kinds of errors."""

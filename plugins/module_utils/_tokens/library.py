@@ -122,7 +122,7 @@ def told_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except PKCS11Error as error:
-        raise TokenError(f"{doing}: the token answers {name_of(error)}{_HINTS.get(name_of(error), '')}") from error
+        raise TokenError(f"{doing}: the token answers {answer_of(error)}") from error
 
 
 def name_of(error: Exception) -> str:
@@ -133,6 +133,11 @@ def name_of(error: Exception) -> str:
         if number in str(error).lower():
             return name
     return "an error without a name"
+
+
+def answer_of(error: Exception) -> str:
+    """The name of a return value, and what to do about it where it has one usual cause."""
+    return name_of(error) + _HINTS.get(name_of(error), "")
 
 
 def facts_of(token: Any) -> TokenFacts:
