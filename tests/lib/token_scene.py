@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.ciphers import algorithms
 from cryptography.hazmat.primitives.cmac import CMAC
-from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap, aes_key_wrap_with_padding
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity
@@ -94,10 +94,10 @@ class Host:
         made = self.store.python(_MAKE, library=self.store.library, token=token, pin=self.pin, keys=described)["made"]
         return [canonical.decode(one) for one in made]
 
-    def remove(self, label: str, token: str) -> None:
-        """Destroy a key pair."""
+    def remove(self, label: str, token: str) -> int:
+        """Destroy a key pair; returns how many objects there were."""
         about = {"library": self.store.library, "token": token, "pin": self.pin, "label": label}
-        self.store.python(_REMOVE, **about)
+        return self.store.python(_REMOVE, **about)["removed"]
 
     def tool(self, *arguments: str, token: str = "ops", stdin: str = "") -> str:
         """What ``pkcs11-tool`` says."""
@@ -170,16 +170,22 @@ def agents(folder: Path, names: tuple[str, ...] = ("agent-1", "agent-2", "agent-
     return [story.make_agent(folder, name, kind, wrapping="RSA:2048") for name, kind in zip(names, kinds)]
 
 
-def archive_as_another_token(scene: story.Scene, wrapping: str) -> bytes:
+def archive_as_another_token(
+    scene: story.Scene, wrapping: str, owner: str = "Zoë's mail", instead_of: bytes | None = None
+) -> bytes:
     """Archive a key as a token that wraps in this way would; returns its public half in DER.
 
     Sealing and storing are the product's; the token's part is played here, since no token at hand wraps so.
+
+    Args:
+        instead_of: the public half of somebody else's P-256 key, of which this becomes a false revision.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     session_key = os.urandom(32)
     public_key = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+    public_key = instead_of or public_key
     content = key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -188,7 +194,7 @@ def archive_as_another_token(scene: story.Scene, wrapping: str) -> bytes:
     for agent in groups[0].agents:
         to = x509.load_der_x509_certificate(agent.wrapping_certificate).public_key()
         mac = CMAC(algorithms.AES(session_key))
-        mac.update(wrapped_key.statement(key_id, "Zoë's mail", "office", agent.agent_id))
+        mac.update(wrapped_key.statement(key_id, owner, "office", agent.agent_id))
         method = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
         keys["office", agent.agent_id] = wrapped_key.WrappedKey(
             *(wrapping, identity.key_id_of_certificate(agent.wrapping_certificate), "sha256"),
@@ -196,7 +202,7 @@ def archive_as_another_token(scene: story.Scene, wrapping: str) -> bytes:
         )
     facts = KeyFacts(key_id, "ec-p256", public_key, "key_agreement", "token")
     blob = _WRAP[wrapping](session_key, content)
-    sealed = seal_token_key(wrapped_key.TokenKey(facts, wrapping, blob, keys), "key_agreement", "Zoë's mail", groups)
+    sealed = seal_token_key(wrapped_key.TokenKey(facts, wrapping, blob, keys), "key_agreement", owner, groups)
     with open_vault({"backend": "sqlite", "path": str(scene.vault_path)}, False) as vault:
         vault.create(records.objects_of(sealed))
         records.add(vault, records.record_of(sealed, facts, host="mail2", place="pkcs11:token=t;object=o"))
@@ -204,6 +210,7 @@ def archive_as_another_token(scene: story.Scene, wrapping: str) -> bytes:
 
 
 _WRAP = {
+    "aes-kwp": aes_key_wrap_with_padding,
     "aes-kw": lambda key, content: aes_key_wrap(key, content + bytes(-len(content) % 8)),
     "aes-kw-pkcs7": lambda key, content: wrapped_key_open.wrap(key, "aes-kw-pkcs7", content),
     "aes-cbc-pad": lambda key, content: wrapped_key_open.wrap(key, "aes-cbc-pad", content),

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    AlgorithmError,
     FormatError,
     KeyExists,
     KeyReferenceError,
@@ -27,7 +28,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     PossessionNotProven,
     TokenError,
-    UsageAlgorithmRefused,
     WrongKeyRecovered,
     note_missing_library,
 )
@@ -109,16 +109,18 @@ class TokenPlaces:
             OpenError: no agent's session key unwraps it.
             WrongKeyRecovered: it is another key.
         """
-        place, new = self._places[key_id], self._new(key_id, record)
+        place, new = self._places[key_id], self._for_a_trial(key_id, record)
         envelope, problems = Envelope(wrapped.wrapping, wrapped.blob), []
         one_time = unwrapping.one_time_key(place.token.found, request.token_key)
         for agent, released in wrapped.session_keys:
             try:
                 session_key = unwrapping.unwrap_session_key(one_time.handle, released, request.token_key_hash)
-                self._ready[key_id] = _tried(envelope, session_key, new, key_id)
-                return
+                _try(envelope, session_key, new, key_id)
             except OpenError as error:
                 problems.append(f"agent {agent!r}: {error}")
+            else:
+                self._ready[key_id] = _Ready(envelope, session_key, self._labelled(key_id, new, record))
+                return
         raise OpenError(f"the key does not unwrap in the token {place.token.facts.label!r}: {'; '.join(problems)}")
 
     def take_in(self, key_id: str, request: RecoveryRequest, key: PrivateKey, record: Record) -> None:
@@ -127,7 +129,7 @@ class TokenPlaces:
         Raises:
             OpenError: the token unwraps it in no way that is known here.
         """
-        place, new = self._places[key_id], self._new(key_id, record)
+        place, new = self._places[key_id], self._for_a_trial(key_id, record)
         one_time = unwrapping.one_time_key(place.token.found, request.token_key)
         content = key_file.to_cryptography(key).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         problems = []
@@ -137,10 +139,12 @@ class TokenPlaces:
             session_key = unwrapping.unwrap_session_key(one_time.handle, released, request.token_key_hash)
             envelope = Envelope(wrapping, wrapped_key_open.wrap(secret, wrapping, content))
             try:
-                self._ready[key_id] = _tried(envelope, session_key, new, key_id)
-                return
+                _try(envelope, session_key, new, key_id)
             except OpenError as error:
                 problems.append(str(error))
+            else:
+                self._ready[key_id] = _Ready(envelope, session_key, self._labelled(key_id, new, record))
+                return
         raise OpenError(f"the key cannot be put into the token {place.token.facts.label!r}: {'; '.join(problems)}")
 
     def write(self, key_id: str) -> None:
@@ -153,15 +157,18 @@ class TokenPlaces:
         for one in place.token.found:  # what a killed run left
             if one.kind == "public_key" and one.key_id == key_id and one.object_id == ready.new.object_id.hex():
                 one.handle.destroy()
-        made = unwrapping.restore(place.token.session, ready.session_key, ready.envelope, ready.new)
-        _require_answer(made, ready.new.public_key, key_id)
+        unwrapping.restore(
+            *(place.token.session, ready.session_key, ready.envelope, ready.new),
+            check=lambda made: _require_answer(made, ready.new.public_key, key_id),
+        )
 
     def remove_one_time_keys(self, token_key: bytes | None) -> None:
         """Remove the request's one-time key, and those of requests whose time is over."""
         for token in self._tokens.all:
             unwrapping.remove_one_time_keys(token.found, times.now(), token_key)
 
-    def _new(self, key_id: str, record: Record) -> NewKey:
+    def _labelled(self, key_id: str, new: NewKey, record: Record) -> NewKey:
+        """With its label. Only here, when the revision has shown that it is true: a forged one names what it likes."""
         place = self._places[key_id]
         label = place.uri.label or _old_label(record)
         if label is None:
@@ -169,20 +176,26 @@ class TokenPlaces:
                 f"key: {place.item['key']}: name the key by object=; it had no label, since it was a file"
             )
         self._require_free(place, label)
+        return replace(new, label=label)
+
+    def _for_a_trial(self, key_id: str, record: Record) -> NewKey:
+        place = self._places[key_id]
         algorithm = identity.algorithm_of(record.public_key)
         if not algorithm.startswith(("rsa-", "ec-p")):
-            raise UsageAlgorithmRefused(
+            raise AlgorithmError(
                 f"key {key_id[:16]}... is of the type {algorithm}, which tokens do not unwrap: put it into a file"
             )
         object_id = place.uri.object_id or bytes.fromhex(key_id)[:20]
-        return NewKey(record.usage, algorithm, record.public_key, label, object_id, bool(place.item["extractable"]))
+        extractable = bool(place.item["extractable"])
+        return NewKey(record.usage, algorithm, record.public_key, key_id[:16], object_id, extractable)
 
     def _require_free(self, place: _Place, label: str) -> None:
-        for one in place.token.found:
-            if one.kind == "private_key" and one.label == label:
-                raise KeyExists(
-                    f"{place.item['key']}: the token has another key {label!r}, which stays: give another object="
-                )
+        taken = {one.label for one in place.token.found if one.kind == "private_key"}
+        coming = {ready.new.label for key_id, ready in self._ready.items() if self._places[key_id].token is place.token}
+        if label in taken | coming:
+            raise KeyExists(
+                f"{place.item['key']}: the token has, or gets, another key {label!r}, which stays: give another object="
+            )
 
 
 @contextmanager
@@ -220,13 +233,12 @@ def _old_label(record: Record) -> str | None:
         return None
 
 
-def _tried(envelope: Envelope, session_key: Any, new: NewKey, key_id: str) -> _Ready:
+def _try(envelope: Envelope, session_key: Any, new: NewKey, key_id: str) -> None:
     trial = unwrapping.unwrap_for_a_trial(session_key, envelope, new)
     try:
         _require_answer(trial, new.public_key, key_id)
     finally:
         trial.handle.destroy()
-    return _Ready(envelope, session_key, new)
 
 
 def _require_answer(one: TokenObject, public_key: bytes, key_id: str) -> None:

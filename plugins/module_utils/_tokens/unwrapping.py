@@ -24,6 +24,7 @@ from typing import Any
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     OpenError,
+    RecoveryError,
     StateError,
     TokenError,
     TokenMisbehaved,
@@ -212,12 +213,17 @@ def unwrap_for_a_trial(session_key: Any, envelope: Envelope, new: NewKey) -> Tok
     return objects.read(_unwrap(session_key, envelope, new, store=False), new.public_key)
 
 
-def restore(session: Any, session_key: Any, envelope: Envelope, new: NewKey) -> TokenObject:
-    """The private key and its public half as objects of the token, as the usage wants them.
+def restore(
+    session: Any, session_key: Any, envelope: Envelope, new: NewKey, check: Callable[[TokenObject], None]
+) -> None:
+    """Make the private key and its public half objects of the token, as the usage wants them.
+
+    Args:
+        check: raises RecoveryError unless the key that was made is the right one.
 
     Raises:
         TokenMisbehaved: the token made it otherwise; it is not there any more.
-        OpenError, TokenError: as above; nothing is left.
+        OpenError, TokenError, RecoveryError: as above; nothing is left.
     """
     public = _make_public(session, new)
     kept = [public]
@@ -225,8 +231,8 @@ def restore(session: Any, session_key: Any, envelope: Envelope, new: NewKey) -> 
         kept.append(_unwrap(session_key, envelope, new, store=True))
         one = objects.read(kept[1], new.public_key)
         keys.check(one, new.usage, new.extractable)
-        return one
-    except (TokenError, OpenError):
+        check(one)
+    except (TokenError, OpenError, RecoveryError):
         for half in reversed(kept):
             half.destroy()
         raise
