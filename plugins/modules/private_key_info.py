@@ -57,7 +57,8 @@ options:
         PKCS#12, OpenSSH's and PuTTY's formats and Java keystores (JKS), encrypted ones too. Certificates are found in
         PEM, DER, PKCS#7, PKCS#12 and Java keystores.
       - Symbolic links are not followed, a file with several hard links is read once, and nothing but a regular file is
-        opened. Files over 1 MiB are not read. What was left out is told in RV(not_looked_at).
+        opened. Of a file over 1 MiB only the beginning is read. What was left out is told in RV(not_looked_at).
+      - Of one file at most 500 keys are returned, 16 of them unreadable.
     type: dict
     suboptions:
       paths:
@@ -71,9 +72,8 @@ options:
         default: true
       exclude:
         description:
-          - Absolute paths of folders and files that are not looked at. In a part of the path, C(*) stands for any text,
-            C(?) for one character and C([abc]) for one of several, so V(/srv/*/cache) is the folder C(cache) of every
-            folder in C(/srv). The last C(*) stands for what is below, too.
+          - Absolute paths of folders and files that are not looked at. In a part of the path, C(*) stands for any text and
+            C(?) for one character, so V(/srv/*/cache) is the folder C(cache) of every folder in C(/srv).
           - A name without a slash stands for every folder and file of that name.
         type: list
         elements: str
@@ -109,8 +109,8 @@ options:
       passphrases:
         description:
           - Passphrases that are tried on the PKCS#12 files and encrypted keys that are found, for their public facts.
-          - Whoever owns one of these files learns nothing, but can make each try cost up to a second, so the tries
-            come last and share what is left of O(search.max_seconds).
+          - Whoever owns one of these files can make each try cost up to a second, so the tries come last and share what
+            is left of O(search.max_seconds).
         type: list
         elements: dict
         default: []
@@ -248,8 +248,9 @@ results:
       description:
         - V(pkcs8), V(encrypted-pkcs8), V(traditional), V(openssh) or V(token). V(null) when the key cannot be read.
         - For keys that O(search) has found also V(pkcs12), V(putty), V(jks), V(jceks), V(openpgp) and V(ssh1).
-          Of the last three, and of a V(pkcs12) that no passphrase opens, there is one row for the whole file without a
-          key ID, and RV(results[].error) says that it was not opened.
+          Keys in Java keystores are known by their certificates.
+        - Of V(openpgp), V(ssh1), a V(pkcs12) that no passphrase opens and a keystore that cannot be read to its end there
+          is a row without a key ID, and RV(results[].error) says that it was not opened.
       type: str
       returned: always
     encrypted:

@@ -121,7 +121,10 @@ def is_candidate(head: bytes) -> bool:
     if head.find(0, 0, TEXT_SIZE) < 0:
         if len(head) == tree.HEAD_SIZE:
             return True
-        if _BEGIN in head or _BEGIN_ENCODED in head or head.startswith(putty.MAGIC):
+        # A search for one byte is many times faster than one for a word, and most files do not have the byte.
+        if (b"G" in head and _BEGIN in head) or (b"J" in head and _BEGIN_ENCODED in head):
+            return True
+        if head.startswith(putty.MAGIC):
             return True
     elif head[:4] in keystore.CONTAINERS or head.startswith(_SSH1):
         return True
