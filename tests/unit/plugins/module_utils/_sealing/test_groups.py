@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, RecoveryGroupError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.certificates import certificate_from_pem
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import (
+    parse_groups,
+    require_wrapping,
+)
 
 #: Certificates that openssl makes during this run are valid then.
 NOW = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
@@ -199,3 +202,31 @@ def test_any_text_is_one_error(text: str) -> None:
         certificate_from_pem(text, "signing_certificate", NOW)
     with pytest.raises(OptionError):
         certificate_from_pem(f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----", "option", NOW)
+
+
+def test_a_wrapping_certificate_is_kept(options: Options, workshop: Any) -> None:
+    wrapping = workshop.make("rsa", "keyUsage=critical,keyEncipherment")
+    (group,) = parse_groups([options.with_agent(wrapping_certificate=wrapping.pem)], 2, NOW)
+    assert [agent.wrapping_certificate for agent in group.agents] == [b"", wrapping.certificate, b""]
+    with pytest.raises(RecoveryGroupError, match="'agent 1', 'agent 3' lacks"):
+        require_wrapping((group,))
+
+
+@pytest.mark.parametrize("kind", ["p256", "ed25519"])
+def test_a_wrapping_key_is_rsa(kind: str, options: Options, workshop: Any) -> None:
+    wrong = workshop.make(kind)
+    _refused([options.with_agent(wrapping_certificate=wrong.pem)], "agent 2", "wrapping_certificate", "RSA")
+
+
+def test_a_wrapping_certificate_must_allow_it(options: Options, workshop: Any) -> None:
+    signs = workshop.make("rsa", "keyUsage=critical,digitalSignature")
+    _refused([options.with_agent(wrapping_certificate=signs.pem)], "wrapping_certificate", "keyEncipherment")
+
+
+def test_a_wrapping_key_is_for_nothing_else(options: Options, workshop: Any) -> None:
+    """An agent opens whatever was encrypted to it, so it must not be a key that others encrypt mail or shares to."""
+    same = workshop.make("rsa")
+    taken = options.with_agent(encryption_certificate=same.pem, wrapping_certificate=same.pem)
+    _refused([taken], "agent 2", "wrapping key")
+    shared = options.group(agents=[{**agent, "wrapping_certificate": same.pem} for agent in options.agents()])
+    _refused([shared], "agent 2", "wrapping key", "own one")
