@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import tokens
 from bad_input.bench import SECRET, Bench
 from bad_input.preparations import (
     agent_pem,
@@ -29,6 +30,9 @@ from bad_input.preparations import (
     vault_replaced,
     written,
 )
+
+#: A key on a card; MODULE is a library's path.
+CARD = "pkcs11:token=no-card;object=encryption?module-path=/MODULE"
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,36 @@ OPTIONS = [
         "WrongPassphrase",
         ("encryption_key", "passphrase"),
         lambda b: b.approve(encryption_key=b.path("locked.key"), encryption_key_passphrase="wrong"),
+    ),
+    Row(
+        "approval: a card without its PIN",
+        "OptionError",
+        ("encryption_key", "encryption_key_pin", "pin-source"),
+        lambda b: b.approve(encryption_key=CARD),
+    ),
+    Row(
+        "approval: a passphrase for a card",
+        "OptionError",
+        ("encryption_key_passphrase", "encryption_key_pin"),
+        lambda b: b.approve(encryption_key=CARD, encryption_key_passphrase=SECRET),
+    ),
+    Row(
+        "approval: a PIN for a file",
+        "OptionError",
+        ("signing_key_pin", "signing_key_passphrase"),
+        lambda b: b.approve(signing_key_pin=SECRET),
+    ),
+    Row(
+        "approval: no library of the card",
+        "TokenLibraryError",
+        ("encryption_key", "/nowhere.so", "install"),
+        lambda b: b.approve(encryption_key=CARD.replace("/MODULE", "/nowhere.so"), encryption_key_pin=SECRET),
+    ),
+    Row(
+        "approval: no such card",
+        "TokenMissing",
+        ("encryption_key", "no-card", "hsm_token"),
+        lambda b: b.approve(encryption_key=CARD.replace("/MODULE", tokens.SOFTHSM), encryption_key_pin=SECRET),
     ),
     Row("recovery: bad request ID", "OptionError", ("request_id", "64"), lambda b: b.recover(request_id="1234")),
     Row("recovery: bad key ID", "OptionError", ("key_id", "64"), lambda b: b.recover(key_id="1234")),
