@@ -6,20 +6,22 @@
 
 from __future__ import annotations
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.reference import is_token
 from ansible_collections.keyops.lifecycle.plugins.modules.csr import ARGUMENT_SPEC
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.requesting import request
 
 
 class ActionModule(LifecycleAction):
-    """Request certificates; all of it happens on the host, unless a policy forbids it."""
+    """Request certificates; the process is in plugin_utils/process/requesting.py."""
 
     argument_spec = ARGUMENT_SPEC
 
+    def module_for(self, params: dict) -> str:
+        """What is sent to hosts with key files is smaller: it has nothing of tokens."""
+        on_token = any(is_token(item["key"]) for item in params["keys"])
+        return "keyops.lifecycle.csr_on_token" if on_token else super().module_for(params)
+
     def process(self, task: ControllerTask) -> dict:
         """Request."""
-        if task.policy is None:
-            return super().process(task)
-        # Here, so that a play without a policy loads none of it.
-        from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import enforce
-
-        return enforce.request(task)
+        return request(task)

@@ -149,6 +149,34 @@ ARCHIVED_KEYS: dict = {
     "on_refusal": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
 }
 
+#: The keys of csr.
+REQUESTED_KEYS = {
+    "keys": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "no_log": False,
+        "options": {
+            **EXISTING_KEY,
+            "pin": {"type": "str", "no_log": True},
+            "path": {"type": "path", "required": True},
+            "usage": {"type": "str", "choices": USAGES},
+            "subject": {"type": "raw"},
+            "subject_alt_name": {"type": "list", "elements": "str", "default": []},
+            "extended_key_usage": {"type": "list", "elements": "str", "default": []},
+            "certificate_authority": {"type": "bool", "default": False},
+            "possession": {
+                "type": "dict",
+                "options": {**EXISTING_KEY, "certificate": {"type": "path", "required": True}},
+            },
+            "require_receipt": {"type": "bool", "default": True},
+            "mode": {"type": "str", "default": "0644"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+        },
+    },
+}
+
 #: What stands in place of a secret in everything that is returned.
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 

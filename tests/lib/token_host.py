@@ -60,7 +60,7 @@ class TokenHost:
 
     def csr(self, *items: dict, check: bool = False) -> dict:
         """What csr's flow returns, or its error."""
-        return self.store.call("certificate_request", check, **self.params(*items, module=csr))
+        return self.store.call("certificate_request_anywhere", check, **self.params(*items, module=csr))
 
     def archived(self, row: dict) -> None:
         """Pretend that the key was archived."""

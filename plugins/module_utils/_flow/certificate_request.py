@@ -78,16 +78,20 @@ class _Planned:
         return _files.needs_attributes(self.existing, self.mode, self.item["owner"], self.item["group"])
 
 
-def run(task: HostTask) -> FlowResult:
-    """See the module's docstring."""
+def run(task: HostTask, tokens: Any = None) -> FlowResult:
+    """See the module's docstring.
+
+    Where keys may be on tokens, ``tokens`` is certificate_request_tokens.py, as in certificate_request_anywhere.py.
+    Nothing here imports it, so that plays on key files neither ship nor load anything of tokens.
+    """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     _check_paths(task.params["keys"])
     with contextlib.ExitStack() as stack:
-        tokens = _tokens(task, state_dir, stack)
-        return _requested(task, [_plan(item, state_dir, task.check_mode, tokens) for item in task.params["keys"]])  # 1
+        opened = _opened(task, state_dir, tokens, stack)
+        return _requested(task, [_plan(item, state_dir, task.check_mode, opened) for item in task.params["keys"]])  # 1
 
 
-def _tokens(task: HostTask, state_dir: str, stack: contextlib.ExitStack) -> Any:
+def _opened(task: HostTask, state_dir: str, tokens: Any, stack: contextlib.ExitStack) -> Any:
     """The keys on tokens, open until the end of the task; None without any."""
     items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
     for item in task.params["keys"]:
@@ -95,10 +99,7 @@ def _tokens(task: HostTask, state_dir: str, stack: contextlib.ExitStack) -> Any:
             raise OptionError(f"{item['key']}: pin: a key file has a passphrase, not a PIN: give passphrase")
     if not items:
         return None
-    # Not at the top: plays on key files load nothing of tokens.
-    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.certificate_request_tokens import TokenKeys
-
-    return stack.enter_context(TokenKeys(items, state_dir, task.check_mode))
+    return stack.enter_context(tokens.TokenKeys(items, state_dir, task.check_mode))
 
 
 def _requested(task: HostTask, planned: Sequence[_Planned]) -> FlowResult:
