@@ -331,7 +331,8 @@ results:
       returned: always
       contains:
         certificates:
-          description: The named certificates and certificate requests, then those that were found for this key.
+          description:
+            - The named certificates and certificate requests, then those that were found for this key, at most 32.
           type: list
           elements: dict
           returned: success
@@ -373,7 +374,7 @@ results:
               returned: always
               sample: '2031-01-01T00:00:00Z'
         ssh_uses:
-          description: Files in which the public key stands for SSH.
+          description: Files in which the public key stands for SSH, at most 32.
           type: list
           elements: str
           returned: success
@@ -498,7 +499,9 @@ certificates:
       type: bool
       returned: always
     content:
-      description: Base64 of its DER. V(null) without O(search.contents), and for a self-signed authority.
+      description:
+        - Base64 of its DER. V(null) without O(search.contents), for a self-signed authority, and when it has more than
+          32 KiB.
       type: str
       returned: always
 certificate_requests:
@@ -543,7 +546,7 @@ certificate_requests:
       elements: str
       returned: always
     content:
-      description: Base64 of its DER. V(null) without O(search.contents).
+      description: Base64 of its DER. V(null) without O(search.contents), and when it has more than 32 KiB.
       type: str
       returned: always
 authorized_keys:

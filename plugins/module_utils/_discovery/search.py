@@ -26,7 +26,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model impo
 
 #: Bounds on what is kept, whatever lies around: far above what any host has.
 _MOST_CERTIFICATES = 100_000
-_MOST_BYTES = 128 * 1024 * 1024
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_PER_KEY = 1000
 _MOST_PATHS = 8
 _AUTHORIZED_KEYS = "authorized_keys"
 
@@ -127,14 +128,16 @@ class _Certificate:
     more: int = 0
     last: str = ""
 
-    def add(self, path: str) -> None:
-        """Another place; twice in one file is one place."""
-        if path not in (self.last, self.paths[0]):
-            self.last = path
-            if len(self.paths) < _MOST_PATHS:
-                self.paths.append(path)
-            else:
-                self.more += 1
+    def add(self, path: str, keep: bool) -> int:
+        """Another place (twice in one file is one place); how many bytes that takes."""
+        if path in (self.last, self.paths[0]):
+            return 0
+        self.last = path
+        if keep and len(self.paths) < _MOST_PATHS:
+            self.paths.append(path)
+            return len(path)
+        self.more += 1
+        return 0
 
 
 class _Search:
@@ -145,6 +148,7 @@ class _Search:
         self._keys: list[PlacedKey] = []
         self._certificates: dict[bytes, _Certificate] = {}
         self._entries: dict[tuple[int, int, int], PlacedEntry] = {}
+        self._per_key: dict[str, int] = {}
         self._bytes = self._beyond = 0
         self._complete = True
 
@@ -219,12 +223,18 @@ class _Search:
         name = hashlib.sha256(data).digest()
         known = self._certificates.get(name)
         if known is not None:
-            known.add(path)
+            self._bytes += known.add(path, keep=self._bytes < _MOST_BYTES)
             return ()
         if len(self._certificates) >= _MOST_CERTIFICATES or self._bytes + len(data) > _MOST_BYTES:
             self._beyond += 1
             return ()
         facts = certificates.parse_found(data, reading.shown(path))[0] if data[:1] == b"\x30" else ()
+        if facts:
+            of_key = self._per_key.get(facts[0].key_id, 0)
+            if of_key >= _MOST_PER_KEY:
+                self._beyond += 1
+                return ()
+            self._per_key[facts[0].key_id] = of_key + 1
         self._certificates[name] = _Certificate(facts[0] if facts else None, [path])
         self._bytes += len(data)
         return () if facts else ("broken certificate or certificate request",)

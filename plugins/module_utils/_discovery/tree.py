@@ -38,6 +38,8 @@ _MOST_PROBLEMS = 100
 _MOST_WAITING = 200_000
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+#: A line of mountinfo: two numbers, the device, a root, the mount point, options, and behind a dash the type.
+_MOUNT = re.compile(r"[0-9]+ [0-9]+ ([0-9]+):([0-9]+) \S+ (\S+) .*? - (\S+) ")
 _KERNELS_OWN = frozenset(
     (
         *("proc", "sysfs", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "pstore", "bpf", "configfs"),
@@ -159,7 +161,7 @@ class Walk:
         """
         self._bounds, self._is_wanted = bounds, is_wanted
         self._exclude = Exclusions(bounds.exclude) if bounds.exclude else None
-        self._kernels_own = _kernels_own()
+        self._kernels_own, self._mounted = _mounts()
         self._seen_folders: dict[int, set[int]] = {}
         self._seen_files: set[tuple[int, int]] = set()
         self._links = self._elsewhere = self._cut = 0
@@ -269,6 +271,10 @@ class Walk:
 
     def _add(self, folder: str, entry: os.DirEntry, device: int, waiting: list) -> None:
         path = os.path.join(folder, entry.name)
+        if self._bounds.one_file_system and self._mounted.get(path, device) != device:
+            # Not even a look: where a file server does not answer, that would wait for ever.
+            self._elsewhere += self._mounted[path] not in self._kernels_own
+            return
         try:
             # By the folder's descriptor: the same entry that was listed, whatever its path leads to by now.
             status = entry.stat(follow_symlinks=False)
@@ -341,13 +347,15 @@ def _read_on(descriptor: int, head: bytes, announced: int) -> bytes:
     return b"".join(chunks)
 
 
-def _kernels_own() -> frozenset[int]:
-    """Devices of the file systems that are the kernel's own (proc(5), mountinfo)."""
-    found = set()
+def _mounts() -> tuple[frozenset[int], dict[str, int]]:
+    """Devices of the file systems that are the kernel's own, and the device at each mount point (proc(5))."""
+    own: set[int] = set()
+    points: dict[str, int] = {}
     mounts = [data for dummy, data in reading.read_present(["/proc/self/mountinfo"], 1 << 24, [])]
-    for line in b"".join(mounts).decode("ascii", "replace").splitlines():
-        fields, dummy, rest = line.partition(" - ")
-        if rest.split(" ")[0] in _KERNELS_OWN:
-            major, dummy, minor = fields.split(" ")[2].partition(":")
-            found.add(os.makedev(int(major), int(minor)))
-    return frozenset(found)
+    for line in os.fsdecode(b"".join(mounts)).splitlines():
+        found = _MOUNT.match(line)
+        if found:
+            device = os.makedev(int(found.group(1)), int(found.group(2)))
+            points[re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal.group(1), 8)), found.group(3))] = device
+            own.update({device} if found.group(4) in _KERNELS_OWN else ())
+    return frozenset(own), points

@@ -45,6 +45,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts, Evidence
 
+#: Certificates, and places of SSH, that are told per key; all count. Whoever copies both would multiply them.
+_MOST_TOLD = 32
+
 
 @dataclass(frozen=True)
 class _Looked:
@@ -236,10 +239,10 @@ def _told(error: KeyopsError | None) -> dict | None:
 
 
 def _evidence_row(known: Evidence, receipt: Receipt | None) -> dict:
-    told = [(one, True) for one in known.named] + [(one, False) for one in known.found]
+    told = [(one, True) for one in known.named] + [(one, False) for one in known.found[:_MOST_TOLD]]
     return {
         "certificates": [_certificate_row(one, named, known.facts.key_id) for one, named in told],
-        "ssh_uses": list(known.ssh_uses),
+        "ssh_uses": list(known.ssh_uses[:_MOST_TOLD]),
         "receipt": receipt
         and {"usage": receipt.usage, "sealed_key": receipt.sealed_key, "log_number": receipt.log_number},
     }

@@ -30,6 +30,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Fo
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, discovery, reading, ssh
 
+#: Bytes of a certificate that is returned whole.
+_LARGEST_CONTENT = 32 * 1024
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -127,7 +130,11 @@ def _certificate_row(
     paths = [reading.shown(path) for path in placed.paths]
     # Roots are most of what every host has, and nobody needs them: a chain ends at what the controller trusts.
     is_root = row.get("ca") and row.get("self_signed")
-    content = base64.b64encode(facts.der).decode("ascii") if with_content and not is_root else None
+    content = (
+        base64.b64encode(facts.der).decode("ascii")
+        if with_content and not is_root and len(facts.der) <= _LARGEST_CONTENT
+        else None
+    )
     return {"paths": paths, "more_paths": placed.more_paths, **row, "content": content}
 
 

@@ -89,7 +89,7 @@ def collect(where: SshPlaces, folders: Iterable[str] = ()) -> SshKeys:
     Raises:
         FileError: when a file of ``where.extra`` cannot be read: the user named it.
     """
-    places: dict[str, tuple[str, ...]] = {}
+    places: dict[str, list[str]] = {}
     problems: list[str] = []
     extra = [(path, _files.read_file(path, MAX_SIZE, follow_links=True)) for path in where.extra]
     beside = [
@@ -101,8 +101,9 @@ def collect(where: SshPlaces, folders: Iterable[str] = ()) -> SshKeys:
     paths = list(dict.fromkeys([*_server_files(where.folder, problems), *_account_files(where, problems), *beside]))
     for path, data in [*extra, *reading.read_present(paths, MAX_SIZE, problems)]:
         for key_id in key_ids(data):
-            places[key_id] = (*places.get(key_id, ()), reading.shown(path))
-    return SshKeys(places, tuple(dict.fromkeys(problems)))
+            places.setdefault(key_id, []).append(reading.shown(path))
+    found = {key_id: tuple(paths) for key_id, paths in places.items()}
+    return SshKeys(found, tuple(dict.fromkeys(problems)))
 
 
 def authorized_files(where: SshPlaces, problems: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from asn1crypto import pem, x509
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[5] / "lib"))
 
@@ -219,6 +220,23 @@ def test_more_than_may_be_returned(workshop) -> None:
     found = quick(workshop.keys, max_results=2)
     assert len(found["certificates"]) == 2 and str(mine) in found["certificates"][0]["paths"]
     assert "3 more certificates" in told(found) and not found["searched"]["complete"]
+
+
+def test_copies_of_a_key_beside_many_certificates_for_it(workshop) -> None:
+    """Their product is not returned. Nothing verifies a signature, so the certificates are one with many serials."""
+    key = workshop.key("ec")
+    made = pem.unarmor(workshop.certificate(key, where=workshop.folder / "cert.pem").read_bytes())[2]
+    serial = x509.Certificate.load(made).serial_number
+    place = made.index(der.write_integer(serial)) + 4
+    for number in range(1200):
+        data = made[:place] + number.to_bytes(2, "big") + made[place + 2 :]
+        (workshop.keys / f"{number}.crt").write_bytes(data)
+        if number % 6 == 0:
+            (workshop.keys / f"{number}.key").write_bytes(key.read_bytes())
+    found = quick(workshop.keys)
+    assert len(found["results"]) == 201 and len(found["certificates"]) == 1000
+    assert {len(row["evidence"]["certificates"]) for row in found["results"]} == {32}
+    assert len(json.dumps(found)) < 4 * MEGABYTE and not found["searched"]["complete"]
 
 
 def heavy_files() -> dict[str, bytes]:
