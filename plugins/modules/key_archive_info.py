@@ -129,6 +129,11 @@ results:
       description: SHA-256 digest of the sealed key. The host's receipt names the same.
       type: str
       returned: success
+    wrapping:
+      description: How the token wrapped it that it was archived from. Empty for a key from a file.
+      type: str
+      returned: success
+      sample: aes-kwp
     groups:
       description: The recovery groups that can open it.
       type: list

@@ -108,7 +108,8 @@ def _row(
     sound = [item for item in walked if isinstance(item, Record)]
     problems = [item for item in walked if not isinstance(item, Record)] + records.problems_of_names(names, len(walked))
     nothing = {"number": None, "key_owner": None, "usage": None, "algorithm": None, "host": None, "place": None}
-    latest = _facts(sound[-1]) if sound else {**nothing, "created": None, "sealed_key": None, "groups": []}
+    nothing.update(created=None, sealed_key=None, wrapping=None)
+    latest = _facts(sound[-1]) if sound else {**nothing, "groups": []}
     return {
         **{"key_id": key_id, "archived": bool(sound), **latest},
         "revisions": [_facts(item) for item in sound],
@@ -120,7 +121,8 @@ def _row(
 
 def _facts(item: Record) -> dict:
     names = ("number", "key_owner", "usage", "algorithm", "host", "place", "created", "sealed_key")
-    return {**{name: getattr(item, name) for name in names}, "groups": [_group(group) for group in item.groups]}
+    told = {name: getattr(item, name) for name in names}
+    return {**told, "wrapping": item.wrapping or None, "groups": [_group(group) for group in item.groups]}
 
 
 def _group(group: RecordedGroup) -> dict:

@@ -97,7 +97,7 @@ def test_facts_of_one_key_and_no_ciphertext(vault):
     (row,) = result["results"]
     facts = {
         **{"key_owner": "alice", "usage": "key_transport", "algorithm": "rsa-3072", "place": "/k", "created": TIME},
-        **{"sealed_key": "4" * 64},
+        **{"sealed_key": "4" * 64, "wrapping": None},
         "groups": [{"name": "admins", "threshold": 1, "agents": [{"name": "carol", "agent_id": _AGENT.agent_id}]}],
     }
     assert row == {
