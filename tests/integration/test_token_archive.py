@@ -173,6 +173,12 @@ def test_a_key_from_a_file_goes_into_a_token(scene, host, tmp_path):
     assert _recover(host, request_id, places)[0]["usage"] == "key_transport"
     assert token_scene.decrypted(host, message, public_key, "spare") == b"for the file"
     assert "extractable" in host.objects("spare")
+    # A killed run leaves a public half at most, and an open request with its one-time key: the next one mends both.
+    host.tool("--delete-object", "--type", "privkey", "--id", key_id[:40], token="spare")
+    request_id = _ask(scene, host, {key_id: {name: places[key_id][name] for name in ("key", "pin")}})
+    _approve(scene, host, request_id)
+    assert _recover(host, request_id, places)[0]["changed"]
+    assert host.objects("spare").count("label:      imported") == 2 and "keyops-request" not in host.objects("spare")
     # It can be archived from there: new groups make a new revision, of the token's kind.
     groups = [{**scene.groups()[0], "name": "another"}]
     assert _archive(scene, host, host.key("imported", "spare"), recovery_groups=groups)["changed"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which one-time keys of requests are removed. What tokens unwrap is tried in tests/integration/test_token_archive.py."""
+"""Which one-time keys of requests are removed. Unwrapping itself: tests/integration/test_token_archive.py."""
 
 from __future__ import annotations
 
