@@ -103,6 +103,8 @@ def test_another_key_is_replaced_only_when_asked_and_confirmed(soft: TokenHost) 
     failed(soft.run(soft.key("mail", archive="never")), "KeyExists", "EXTRACTABLE")
     failed(soft.run(soft.key("mail", key=soft.uri("mail", id="%07"))), "KeyExists", first["object_id"])
     assert soft.run({**other, "regenerate": "never"})["changed"] is False
+    other_id = {"key": soft.uri("mail", id="%07"), "pin": soft.pin, "state": "absent", "destroy_unarchived": True}
+    assert soft.run(other_id)["changed"] is False
 
     replace = {**other, "regenerate": "partial_idempotence"}
     asked = soft.run(replace)

@@ -16,14 +16,10 @@ process at a time does this for a library (a lock), or two would make two tokens
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyopsError,
     OptionError,
@@ -35,7 +31,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.hsm_info import facts_told
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import calls, objects, session, uri
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import calls, keys, objects, session, uri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import TokenFacts
 
@@ -84,7 +80,7 @@ def run(task: HostTask) -> FlowResult:
     with contextlib.ExitStack() as locks:
         for path in sorted({wish.library for wish in wishes}):
             if not task.check_mode:
-                locks.enter_context(_locked(state_dir, path))
+                locks.enter_context(keys.locked(state_dir, path))
         decisions = [_decide(wish) for wish in wishes]
         outcomes = [_predicted(one) if task.check_mode else _carried_out(one) for one in decisions]
     rows = [row for row, dummy in outcomes]
@@ -263,17 +259,3 @@ def _row(decision: _Decision, action: str, after: TokenFacts) -> tuple[dict, dic
         **{"before_header": title, "after_header": title, "before": before},
         "after": {"initialized": True, "label": wish.label, "action": _DONE[action]},
     }
-
-
-@contextlib.contextmanager
-def _locked(state_dir: str, path: str) -> Iterator[None]:
-    folder = os.path.join(state_dir, "locks")
-    for one in (state_dir, folder):
-        _files.make_private_folder(one)
-    name = hashlib.sha256(path.encode()).hexdigest()[:32]
-    file = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)
