@@ -19,7 +19,8 @@ class ActionModule(LifecycleAction):
 
     def module_for(self, params: dict) -> str:
         """What is sent to hosts with key files is smaller: it has nothing of tokens."""
-        on_token = any(is_token(item["key"]) for item in params["keys"])
+        named = (one for item in params["keys"] for one in (item, item["possession"]) if one is not None)
+        on_token = any(is_token(one["key"]) for one in named)
         return "keyops.lifecycle.csr_on_token" if on_token else super().module_for(params)
 
     def process(self, task: ControllerTask) -> dict:

@@ -80,11 +80,16 @@ options:
         type: dict
         suboptions:
           key:
-            description: Absolute path of the key that signs, of the types RSA, P-256, P-384, P-521 or Ed25519.
+            description:
+              - Key reference of the key that signs, an absolute path or a C(pkcs11:) URI.
+              - Its type is RSA, P-256, P-384, P-521 or Ed25519.
             type: str
             required: true
           passphrase:
-            description: Passphrase of that key, when it is encrypted.
+            description: Passphrase of that key, when it is an encrypted file.
+            type: str
+          pin:
+            description: User PIN of the token of that key, unless C(pin-source) is in its URI.
             type: str
           certificate:
             description: Absolute path of its certificate in PEM.

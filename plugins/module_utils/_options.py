@@ -167,7 +167,11 @@ REQUESTED_KEYS = {
             "certificate_authority": {"type": "bool", "default": False},
             "possession": {
                 "type": "dict",
-                "options": {**EXISTING_KEY, "certificate": {"type": "path", "required": True}},
+                "options": {
+                    **EXISTING_KEY,
+                    "pin": {"type": "str", "no_log": True},
+                    "certificate": {"type": "path", "required": True},
+                },
             },
             "require_receipt": {"type": "bool", "default": True},
             "mode": {"type": "str", "default": "0644"},

@@ -213,6 +213,14 @@ def test_requests_of_keys_on_a_token(soft: TokenHost, tmp_path: Path) -> None:
     assert soft.csr(stated)["changed"] and not soft.csr(stated)["changed"]
     assert b"X25519" in openssl("req", "-text", "-noout", "-in", stated["path"]).stdout
     failed(soft.csr(item("csr-x", subject="CN=owner")), "AlgorithmError", "possession")
+    # The owner's key may be on the token as well.
+    with_pin = {"key": soft.uri("csr-rsa"), "pin": soft.pin, "certificate": str(tmp_path / "tls.crt")}
+    issued = ("-in", tmp_path / "csr-rsa.csr", "-CA", owner["certificate"], "-CAkey", owner["key"], "-days", "2")
+    openssl("x509", "-req", *issued, "-CAcreateserial", "-out", with_pin["certificate"])
+    stated = item("csr-x", possession=with_pin, subject="CN=tls")
+    assert soft.csr(stated)["changed"] and not soft.csr(stated)["changed"]
+    agreeing = {**with_pin, "key": soft.uri("csr-agree")}
+    failed(soft.csr(item("csr-x", possession=agreeing, subject="CN=tls")), "OptionError", "possession.key")
 
     failed(soft.csr(item("csr-agree", subject="CN=other")), "OptionError", "sign no other")
     failed(soft.csr(item("csr-bare", subject="CN=agree")), "OptionError", "without its request")

@@ -93,10 +93,11 @@ def run(task: HostTask, tokens: Any = None) -> FlowResult:
 
 def _opened(task: HostTask, state_dir: str, tokens: Any, stack: contextlib.ExitStack) -> Any:
     """The keys on tokens, open until the end of the task; None without any."""
-    items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
-    for item in task.params["keys"]:
-        if item.get("pin") is not None and item not in items:
-            raise OptionError(f"{item['key']}: pin: a key file has a passphrase, not a PIN: give passphrase")
+    named = [one for item in task.params["keys"] for one in (item, item.get("possession")) if one is not None]
+    items = [one for one in named if reference.is_token(one["key"])]
+    for one in named:
+        if one.get("pin") is not None and one not in items:
+            raise OptionError(f"{one['key']}: pin: a key file has a passphrase, not a PIN: give passphrase")
     if not items:
         return None
     return stack.enter_context(tokens.TokenKeys(items, state_dir, task.check_mode))
@@ -142,7 +143,7 @@ def _planned(item: dict, state_dir: str, check_mode: bool, tokens: Any) -> _Plan
         return _Planned(**place)
     usage = keys.usage_of(item, key)
     warning = keys.check_archived(item, key, usage, state_dir, check_mode)
-    statement = keys.statement_of(item, key)
+    statement = keys.statement_of(item, key, tokens)
     content = keys.content_of(item, key, usage, statement)
     existing, before = _existing(place["path"], statement.read if statement else profiles.read)
     if before != content:

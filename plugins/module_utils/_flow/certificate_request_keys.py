@@ -58,7 +58,7 @@ def _wanted(item: dict, key: Any, usage: str) -> profiles.Content:
     return profiles.wanted(item, usage, key.facts.key_id, key.facts.algorithm)
 
 
-def statement_of(item: dict, key: Any) -> Any:
+def statement_of(item: dict, key: Any, tokens: Any) -> Any:
     """What signs the request of a key that cannot sign (possession_statement.py); None for keys that can."""
     options = item.get("possession")
     if key.facts.algorithm not in _CANNOT_SIGN:
@@ -70,11 +70,15 @@ def statement_of(item: dict, key: Any) -> Any:
     # Not at the top: other keys need nothing of it.
     from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import possession_statement
 
-    private_key = read_private_key(options["key"], options["passphrase"], "possession.key")
+    if reference.is_token(options["key"]):
+        signer = tokens.signer(options)
+    else:
+        private_key = read_private_key(options["key"], options["passphrase"], "possession.key")
+        signer = possession_statement.signer_of(private_key)
     if not os.path.isabs(options["certificate"]):
         raise OptionError("possession.certificate: is not an absolute path")
     try:
-        return possession_statement.statement(private_key, _files.read_file(options["certificate"], _LIMIT))
+        return possession_statement.statement(signer, _files.read_file(options["certificate"], _LIMIT))
     except OptionError as error:
         raise OptionError(f"possession.{error}") from error
 

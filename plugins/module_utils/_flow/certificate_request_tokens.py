@@ -13,13 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, StateError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    KeyNotFound,
+    OptionError,
+    StateError,
+    note_missing_library,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.kept_requests import KeptRequests
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import Asked, OpenTokens, named
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, token_facts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import session, signing
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import foreign_request, profiles, usages
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.possession_statement import Signer
+
+try:
+    from cryptography.hazmat.primitives import serialization
+except ImportError as error:
+    note_missing_library(error)
 
 _CONTENT = ("subject", "subject_alt_name", "extended_key_usage")
 
@@ -97,7 +108,7 @@ class TokenKeys:
     def __init__(self, items: Sequence[dict], state_dir: str, check_mode: bool) -> None:
         """
         Args:
-            items: those of the option ``keys`` that are on tokens.
+            items: those of the option ``keys``, and of ``possession`` in them, that are on tokens.
             check_mode: the same run would have made a token that is missing.
 
         Raises:
@@ -127,6 +138,27 @@ class TokenKeys:
     def __exit__(self, *raised: object) -> None:
         """Close the tokens."""
         self._tokens.__exit__(*raised)
+
+    def signer(self, options: dict) -> Signer:
+        """The key of the option ``possession``.
+
+        Raises:
+            KeyNotFound: there is none.
+            OptionError: it does not sign.
+            TokenAmbiguous, KeyExists, KeyUnreadable: the reference does not name one readable key.
+        """
+        with named(options["key"]):
+            key = self.key(options)
+            if key is None:
+                raise KeyNotFound("there is no such key on the token; make it with private_key first")
+            if key.facts.bound_usage not in usages.SIGNING:
+                raise OptionError("possession.key: its token does not let it sign")
+        facts, handle = key.facts, key.handle
+
+        def sign(message: bytes, hash_name: str | None) -> bytes:
+            return signing.sign(handle, facts.algorithm, hash_name, message)
+
+        return Signer(serialization.load_der_public_key(facts.public_key), sign)
 
     def key(self, item: dict) -> TokenKey | None:
         """The item's key, or None when there is none.

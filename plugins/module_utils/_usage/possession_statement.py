@@ -13,6 +13,7 @@ subject of the request is the certificate's.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -38,16 +39,29 @@ _ATTRIBUTES_TAG = 0xA0  # [0] IMPLICIT in a CertificationRequestInfo (RFC 2986)
 
 
 @dataclasses.dataclass(frozen=True)
+class Signer:
+    """A key that signs, in a file or on a token.
+
+    Attributes:
+        public_key: cryptography's object.
+        sign: the signature over a message, with the hash of this name (None for Ed25519), as it stands in a request.
+    """
+
+    public_key: Any = dataclasses.field(repr=False)
+    sign: Callable[[bytes, str | None], bytes] = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
 class Statement:
     """What a request without a signature of its own key is signed with.
 
     Attributes:
-        private_key: cryptography's object of the key that signs.
+        signer: the key that signs.
         certificate: of that key, in DER.
         algorithm: of that key, one word as in the option.
     """
 
-    private_key: Any = dataclasses.field(repr=False)
+    signer: Signer
     certificate: bytes
     algorithm: str
 
@@ -80,7 +94,7 @@ class Statement:
         version, subject, dummy, attributes = foreign_request.pattern(content)
         both = sorted([*(one.whole for one in attributes.children()), self._attribute()])  # DER: SET OF is sorted
         info = der.write(der.SEQUENCE, version.whole, subject.whole, public_key, der.write(_ATTRIBUTES_TAG, *both))
-        signature = der.write(der.BIT_STRING, b"\0", self._sign(info))
+        signature = der.write(der.BIT_STRING, b"\0", self.signer.sign(info, self.hash_name))
         identifier = foreign_request.identifier(self.algorithm, self.hash_name)
         written = pem.write("CERTIFICATE REQUEST", der.write(der.SEQUENCE, info, identifier, signature))
         if self.read(written) != content:
@@ -116,17 +130,8 @@ class Statement:
         statement = der.write(der.SEQUENCE, signer, self.certificate)
         return der.write(der.SEQUENCE, der.oid(_ATTRIBUTE), der.write(der.SET, statement))
 
-    def _sign(self, message: bytes) -> bytes:
-        key = self.private_key
-        if self.hash_name is None:
-            return bytes(key.sign(message))
-        digest = profiles.hash_object(self.hash_name)
-        if isinstance(key, rsa.RSAPrivateKey):
-            return bytes(key.sign(message, padding.PKCS1v15(), digest))
-        return bytes(key.sign(message, ec.ECDSA(digest)))
-
     def _verify(self, signature: bytes, message: bytes) -> None:
-        key: Any = self.private_key.public_key()
+        key = self.signer.public_key
         if self.hash_name is None:
             key.verify(signature, message)
         elif isinstance(key, rsa.RSAPublicKey):
@@ -135,7 +140,21 @@ class Statement:
             key.verify(signature, message, ec.ECDSA(profiles.hash_object(self.hash_name)))
 
 
-def statement(private_key: Any, certificate_pem: bytes) -> Statement:
+def signer_of(private_key: Any) -> Signer:
+    """A private key object of cryptography as a signer."""
+
+    def sign(message: bytes, hash_name: str | None) -> bytes:
+        if hash_name is None:
+            return bytes(private_key.sign(message))
+        digest = profiles.hash_object(hash_name)
+        if isinstance(private_key, rsa.RSAPrivateKey):
+            return bytes(private_key.sign(message, padding.PKCS1v15(), digest))
+        return bytes(private_key.sign(message, ec.ECDSA(digest)))
+
+    return Signer(private_key.public_key(), sign)
+
+
+def statement(signer: Signer, certificate_pem: bytes) -> Statement:
     """The checked statement of a key and its certificate.
 
     Raises:
@@ -145,11 +164,10 @@ def statement(private_key: Any, certificate_pem: bytes) -> Statement:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
     except ValueError as error:
         raise OptionError("certificate: it is no certificate in PEM") from error
-    supported = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey)
-    if not isinstance(private_key, supported):
+    if not isinstance(signer.public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey)):
         raise OptionError("key: this type of key makes no statements; use RSA, P-256, P-384, P-521 or Ed25519")
-    public_key = _spki(private_key)
-    if public_key != _spki(certificate):
+    public_key = _spki(signer.public_key)
+    if public_key != _spki(certificate.public_key()):
         raise OptionError("certificate: it is of another key than the one that is to sign")
     try:
         usage: Any = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
@@ -158,10 +176,8 @@ def statement(private_key: Any, certificate_pem: bytes) -> Statement:
     except x509.ExtensionNotFound:
         pass  # then it does not limit the key
     der_certificate = certificate.public_bytes(serialization.Encoding.DER)
-    return Statement(private_key, der_certificate, identity.algorithm_of(identity.canonical(public_key)))
+    return Statement(signer, der_certificate, identity.algorithm_of(identity.canonical(public_key)))
 
 
-def _spki(holder: Any) -> bytes:
-    return bytes(
-        holder.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+def _spki(public_key: Any) -> bytes:
+    return bytes(public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
