@@ -178,16 +178,16 @@ def test_another_host_makes_the_same_labels_meanwhile(host: TokenHost, tmp_path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "hsm" / "tokens"
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", folder], check=True)
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_below_the_token(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "mkdir", lambda self, **options: os.makedirs(self, exist_ok=True))
-    host = token_host.softhsm(tmp_path)
+    host = token_host.softhsm(small_disk)
+    host.state = tmp_path / "state"
     for name, value in host.store.environment.items():
         monkeypatch.setenv(name, value)
     labels = [f"full-{number}" for number in range(40)]
