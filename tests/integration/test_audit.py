@@ -43,7 +43,7 @@ def first(world: Planted) -> str:
 
 def test_exactly_what_was_planted(world: Planted, first: str) -> None:
     assert world.told() == sorted(world.expected)
-    # Only a token's probe is left to the unit tests: these hosts have no tokens.
+    # Tokens are in test_audit_tokens.py: these hosts have none.
     assert {one.id for one in catalogue.KINDS} - {kind for kind, *dummy in world.expected} == {"KL025"}
     assert "KL002" in first and "limit high" in first
     assert world.outcome["summary"]["hosts_audited"] == 3 and world.outcome["notes"] == []
