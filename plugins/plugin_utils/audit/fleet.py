@@ -100,8 +100,8 @@ def unaudited(hosts: Sequence[HostSeen]) -> Iterator[Finding]:
             # The others are counts, such as of links that were not followed: no place, and nothing to look into.
             if colon and place[:1] == "/":
                 places.setdefault(place, []).append(why)
-        for place, why in places.items():
-            yield Finding(catalogue.PLACE_NOT_AUDITED, host.name, place, "", "; ".join(dict.fromkeys(why)))
+        for place, reasons in places.items():
+            yield Finding(catalogue.PLACE_NOT_AUDITED, host.name, place, "", "; ".join(dict.fromkeys(reasons)))
 
 
 def tokens(probed: Mapping[str, Any]) -> Iterator[Finding]:

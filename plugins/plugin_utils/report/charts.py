@@ -108,8 +108,15 @@ def _usages(keys: Sequence[Mapping]) -> Chart | None:
     rows = [(usage, name, str(count)) for (usage, name), count in sorted(counted.items())]
     told = ", ".join(f"{usage.replace('_', ' ')} {_total(counted, usage)}" for usage in usages)
     return Chart(
-        *("usages", "Keys by usage and algorithm", f"Places of private keys: {told}.", len(usages) * _ROW + 6.0),
-        *(tuple(boxes), tuple(texts), tuple(legend), ("Usage", "Algorithm", "Places"), tuple(rows)),
+        name="usages",
+        title="Keys by usage and algorithm",
+        summary=f"Places of private keys: {told}.",
+        height=len(usages) * _ROW + 6.0,
+        boxes=tuple(boxes),
+        texts=tuple(texts),
+        legend=tuple(legend),
+        columns=("Usage", "Algorithm", "Places"),
+        rows=tuple(rows),
     )
 
 
@@ -130,10 +137,16 @@ def _archive(audit: Mapping) -> Chart | None:
         x += width
     texts.append(Text(0, 74, f"{archived / needed:.0%} of {needed} encryption keys are archived"))
     rows = tuple((name, str(count)) for name, count, dummy in parts)
-    told = f"{archived} of {needed} encryption keys are archived."
     return Chart(
-        *("archive", "Archive coverage", told, 84.0, tuple(boxes), tuple(texts)),
-        *((("good", "archived"), ("bad", "not archived")), ("Encryption keys", "Number"), rows),
+        name="archive",
+        title="Archive coverage",
+        summary=f"{archived} of {needed} encryption keys are archived.",
+        height=84.0,
+        boxes=tuple(boxes),
+        texts=tuple(texts),
+        legend=(("good", "archived"), ("bad", "not archived")),
+        columns=("Encryption keys", "Number"),
+        rows=rows,
     )
 
 
