@@ -46,7 +46,7 @@ class Opened:
 def openssl_reads(folder: Path, passphrase: str) -> dict[str, Opened]:
     """By the name of each file in a folder without folders in it; one process for all."""
     command = ["openssl", "storeutl", "-r", "-passin", f"pass:{passphrase}", folder]
-    told = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).stdout
+    told = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60).stdout
     found: dict[str, Opened] = {}
     for part in re.split(rb"^[0-9]+: Name: ", told, flags=re.M)[1:]:
         name, _line_end, rest = part.partition(b"\n")

@@ -20,30 +20,19 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import pkcs7, tree
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    FormatError,
-    KeyopsError,
-    KeyUnreadable,
-    WrongPassphrase,
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import bundles, tree
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery.found import (
+    Contents,
+    FoundKey,
+    not_opened,
+    read_key,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import (
-    der,
-    identity,
-    keystore,
-    pem,
-    pkcs12,
-    putty,
-)
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
-from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, KeyUnreadable
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, keystore, pem, putty
 
 #: Of the first bytes, those in which text has no NUL.
 TEXT_SIZE = 512
-#: Bytes; that of RSA-16384 has 2,100.
-LARGEST_PUBLIC_KEY = 16 * 1024
 #: Of one file.
 _MOST_KEYS, _MOST_UNREADABLE = 500, 16
 _SSH1 = b"SSH PRIVATE KEY FILE FORMAT 1.1\n\0"
@@ -74,47 +63,6 @@ _PKCS7_LABELS = frozenset(("PKCS7", "CMS", "PKCS #7 SIGNED DATA"))
 #: What follows the first line of a true block: headers perhaps, then base64.
 _REAL_BODY = re.compile(rb"[ \t\r]*\n(?:[ \t]*[A-Za-z][A-Za-z-]{0,40}:[^\n]{0,200}\n){0,8}\s{0,200}[A-Za-z0-9+/]{16}")
 
-_NOT_OPENED = {
-    "openpgp": "an OpenPGP private key; it is not opened",
-    "ssh1": "a private key of SSH protocol 1; it is not opened",
-    "pkcs12": "a PKCS#12 file that does not open",
-    "keystore": "a Java keystore that could not be read to its end; it was not opened",
-}
-
-
-@dataclass(frozen=True)
-class FoundKey:
-    """One private key in a file, or a file of keys that does not open.
-
-    Attributes:
-        container: see ``KeyFacts.container``, and ``pkcs12``, ``putty``, ``jks``, ``jceks``, ``openpgp``, ``ssh1``.
-        encrypted: None when that cannot be told.
-        facts: None when it cannot be read.
-        error: why it cannot, or None.
-        sealed: what a passphrase may open (see opening.py), or empty.
-    """
-
-    container: str | None
-    encrypted: bool | None
-    facts: KeyFacts | None = None
-    error: KeyopsError | None = None
-    sealed: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What is in a file.
-
-    Attributes:
-        keys: in the order of the file.
-        certificates: DER of what is said to be a certificate or certificate request; not read yet.
-        broken: one sentence for what looks like certificates and cannot be read.
-    """
-
-    keys: tuple[FoundKey, ...] = ()
-    certificates: tuple[bytes, ...] = ()
-    broken: tuple[str, ...] = ()
-
 
 def is_candidate(head: bytes) -> bool:
     """Whether a file that begins so, with HEAD_SIZE bytes or all of its own, may hold anything of this kind."""
@@ -134,33 +82,17 @@ def is_candidate(head: bytes) -> bool:
 def read(data: bytes) -> Contents:
     """What is in a file with this content."""
     if data[:4] in keystore.CONTAINERS:
-        return _keystore(data)
+        return bundles.java_keystore(data)
     if data.startswith(putty.MAGIC):
-        return Contents((_putty(data),))
+        return Contents((bundles.putty_key(data),))
     if data.startswith(_SSH1):
-        return Contents((_not_opened("ssh1"),))
+        return Contents((not_opened("ssh1"),))
     found = [_der(data)] if data[:1] == b"\x30" else []
     if _BEGIN in data:
         found += [_pem(piece) for piece in pem.split(data)]
     if _BEGIN_ENCODED in data:
         found += [_pem(piece) for match in _ENCODED.finditer(data) for piece in pem.split(_decoded(match.group()))]
     return _joined(found)
-
-
-def read_key(data: bytes, container: str | None = None) -> FoundKey:
-    """The one private key that the bytes are (PEM with one block, or DER), without its passphrase."""
-    try:
-        facts = key_file.facts_of(data)
-    except WrongPassphrase as error:
-        return FoundKey(container or _container(data), True, None, error, data)
-    except KeyUnreadable as error:
-        return FoundKey(container, None, None, error)
-    container = container or facts.container
-    if len(facts.public_key) > LARGEST_PUBLIC_KEY:
-        return FoundKey(container, None, None, KeyUnreadable("its public key is larger than that of any key"))
-    # OpenSSH keeps the public half in clear; of the others facts without a passphrase mean that there is none.
-    encrypted = key_file.is_encrypted(data) if facts.container == "openssh" else False
-    return FoundKey(container, encrypted, replace(facts, container=container))
 
 
 def _joined(found: Iterable[Contents]) -> Contents:
@@ -182,23 +114,13 @@ def _bounded(keys: list[FoundKey]) -> tuple[tuple[FoundKey, ...], tuple[str, ...
     return kept[:_MOST_KEYS], (f"{beyond} more blocks that look like private keys",) if beyond else ()
 
 
-def _container(data: bytes) -> str:
-    return "traditional" if b"Proc-Type:" in data else "encrypted-pkcs8"
-
-
-def _not_opened(
-    kind: str, container: str | None = None, encrypted: bool | None = None, sealed: bytes = b""
-) -> FoundKey:
-    return FoundKey(container or kind, encrypted, None, KeyUnreadable(_NOT_OPENED[kind]), sealed)
-
-
 # --- PEM ----------------------------------------------------------------------------------------------------------
 
 
 def _pem(piece: pem.Piece) -> Contents:
     label, body = piece.label, _unescaped(piece.body)
     if label == "PGP PRIVATE KEY BLOCK":
-        return Contents((_not_opened("openpgp"),) if piece.whole else ())
+        return Contents((not_opened("openpgp"),) if piece.whole else ())
     if not label.endswith("PRIVATE KEY") and label not in _CERTIFICATE_LABELS and label not in _PKCS7_LABELS:
         return Contents()
     if not _REAL_BODY.match(body):
@@ -208,7 +130,7 @@ def _pem(piece: pem.Piece) -> Contents:
     content = _base64(body) if piece.whole else None
     if content is None:
         return Contents(broken=(f"a damaged PEM block, {label}",))
-    return _bundle(content) if label in _PKCS7_LABELS else Contents((), (content,))
+    return bundles.pkcs7_message(content) if label in _PKCS7_LABELS else Contents((), (content,))
 
 
 def _pem_key(piece: pem.Piece, body: bytes) -> FoundKey:
@@ -247,7 +169,7 @@ def _decoded(text: bytes) -> bytes:
 
 def _der(data: bytes) -> Contents:
     if _SIGNED_DATA.match(data):
-        return _bundle(data)
+        return bundles.pkcs7_message(data)
     if _ENCRYPTED.match(data):
         return Contents((read_key(_trimmed(data)),)) if _is_pair(data) else Contents()
     first = _INTEGER_FIRST.match(data)
@@ -255,7 +177,7 @@ def _der(data: bytes) -> Contents:
         return _certificate(data)
     version, following = first.groups()
     if version == b"\x03":
-        return _pkcs12(data) if following == b"\x30" else Contents()
+        return bundles.pkcs12_file(data) if following == b"\x30" else Contents()
     if version == b"\x02":
         return Contents()
     if _PKCS8.match(data) or _is_traditional(data):
@@ -304,57 +226,3 @@ def _certificate(data: bytes) -> Contents:
     is_signed = [element.tag for element in parts] == [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]
     # A revocation list has a time where a certificate has its validity.
     return Contents((), (whole.whole,)) if is_signed and fields[3:4] not in _TIMES else Contents()
-
-
-# --- bundles ------------------------------------------------------------------------------------------------------
-
-
-def _bundle(data: bytes) -> Contents:
-    try:
-        return Contents((), pkcs7.certificates_in(data))
-    except FormatError:
-        return Contents(broken=("a damaged PKCS#7 message",))
-
-
-def _pkcs12(data: bytes) -> Contents:
-    try:
-        inside = pkcs12.read(data)
-    except FormatError:
-        return Contents((_not_opened("pkcs12"),))
-    keys = [replace(read_key(key, "pkcs12"), encrypted=False) for key in inside.keys]
-    keys += [_not_opened("pkcs12", encrypted=True, sealed=data)] if inside.closed else []
-    return Contents(tuple(keys), inside.certificates)
-
-
-def _keystore(data: bytes) -> Contents:
-    container = keystore.CONTAINERS[data[:4]]
-    inside = keystore.read(data)
-    keys = [_of_certificate(chain[:1], container) for chain in inside.keys]
-    keys += [] if inside.whole else [_not_opened("keystore", container)]
-    return Contents(tuple(keys), (*(one for chain in inside.keys for one in chain), *inside.certificates))
-
-
-def _of_certificate(chain: tuple[bytes, ...], container: str) -> FoundKey:
-    """A key that is only known by its certificate."""
-    try:
-        facts = _facts(identity.canonical(identity.public_key_of_certificate(chain[0])), container)
-    except (FormatError, IndexError):
-        error = KeyUnreadable("a key in a Java keystore whose certificate cannot be read")
-        return FoundKey(container, True, None, error)
-    return FoundKey(container, True, facts)
-
-
-def _putty(data: bytes) -> FoundKey:
-    encrypted = putty.is_encrypted(data)
-    try:
-        facts = _facts(putty.public_half(data), "putty")
-    except FormatError as error:
-        return FoundKey("putty", encrypted, None, KeyUnreadable(str(error)))
-    return FoundKey("putty", encrypted, facts)
-
-
-def _facts(public_key: bytes, container: str) -> KeyFacts:
-    """The facts of a key of which only the public half is read."""
-    if len(public_key) > LARGEST_PUBLIC_KEY:
-        raise FormatError("its public key is larger than that of any key")
-    return KeyFacts(identity.key_id(public_key), identity.algorithm_of(public_key), public_key, None, container)

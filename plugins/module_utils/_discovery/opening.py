@@ -14,8 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import contents
-from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery.contents import Contents, FoundKey
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery.found import Contents, FoundKey, read_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     KeyUnreadable,
@@ -45,7 +44,7 @@ def _bundle(key: FoundKey, passphrase: str, deadline: float) -> Contents | None:
     if inside.closed == closed.closed:
         return None
     # The keys that were never encrypted have their rows already.
-    keys = [replace(contents.read_key(one, "pkcs12"), encrypted=True) for one in inside.keys if one not in closed.keys]
+    keys = [replace(read_key(one, "pkcs12"), encrypted=True) for one in inside.keys if one not in closed.keys]
     rest = [replace(key, sealed=b"")] if inside.closed else []
     return Contents((*keys, *rest), tuple(one for one in inside.certificates if one not in closed.certificates))
 

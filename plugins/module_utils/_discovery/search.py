@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import authorized, contents, opening, tree
 from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery.authorized import Entry
-from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery.contents import FoundKey
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery.found import FoundKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, reading, ssh
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts
 

@@ -19,7 +19,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import contents, describe, search, tree
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import describe, search, tree
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery.found import LARGEST_PUBLIC_KEY
 from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery.search import (
     Inventory,
     Place,
@@ -139,7 +140,7 @@ def _certificate_row(
 
 
 def _keep_public_key(public_key: bytes, key_id: str, public_keys: dict[str, str], keys: set[str]) -> None:
-    if key_id not in keys and key_id not in public_keys and len(public_key) <= contents.LARGEST_PUBLIC_KEY:
+    if key_id not in keys and key_id not in public_keys and len(public_key) <= LARGEST_PUBLIC_KEY:
         public_keys[key_id] = base64.b64encode(public_key).decode("ascii")
 
 
