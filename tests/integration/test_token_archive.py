@@ -328,6 +328,13 @@ def test_the_private_numbers_are_not_in_the_memory_of_the_module(scene, host):
     # The search finds what is there: a value that was planted, and the PIN that the module was given.
     assert seen == {"planted", "PIN"}
     assert host.pin not in json.dumps(sealed)
+    # Nor are they in anything that archiving leaves on disk: the vault, and the host's state.
+    _archive(scene, host, *(host.key(label) for label in labels))
+    left = [*scene.vault_path.parent.iterdir(), *(host.machine.folder / "state").rglob("*.json")]
+    written = b"".join(path.read_bytes() for path in left)
+    assert canonical.digest(public[0]).encode() in written
+    assert not [name for name, needle in needles.items() if needle in written]
+    assert not re.search(rb"(?<![0-9a-f])" + host.pin.encode() + rb"(?![0-9a-f])", written)
 
 
 def test_by_ansible_with_a_pin_that_stands_in_the_keys_own_id(scene, host, tmp_path):

@@ -29,6 +29,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import parse_groups
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import (
@@ -124,13 +125,15 @@ def _lost_heads(task: ControllerTask, heads: list[list]) -> list[str]:
 def _check_not_an_agents(rows: list[dict], groups: tuple[RecoveryGroup, ...]) -> None:
     """Raise RecoveryGroupError for an agent's own key: the agent, or a lost key, would be needed to open it again."""
     for group, agent in [(every, member) for every in groups for member in every.agents]:
+        kinds = {agent.agent_id: "encryption", agent.signer_id: "signing"}
+        if agent.wrapping_certificate:
+            kinds[key_id_of_certificate(agent.wrapping_certificate)] = "wrapping"
         for row in rows:
-            if row["key_id"] in (agent.agent_id, agent.signer_id):
-                kind = "encryption" if row["key_id"] == agent.agent_id else "signing"
+            if row["key_id"] in kinds:
                 raise RecoveryGroupError(
-                    f"keys: {row['key']} is the {kind} key of the agent {agent.name!r} in the recovery group "
-                    f"{group.name!r}, and an agent's own key is never archived to the group it serves. Take it out of "
-                    "keys, or archive it to a group without this agent."
+                    f"keys: {row['key']} is the {kinds[row['key_id']]} key of the agent {agent.name!r} in the recovery "
+                    f"group {group.name!r}, and an agent's own key is never archived to the group it serves. Take it "
+                    "out of keys, or archive it to a group without this agent."
                 )
 
 

@@ -28,6 +28,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ApprovalMismatch,
     FileNotAllowed,
     OpenError,
+    RecoveryGroupError,
     ShareMismatch,
     WrappedKeyNotProven,
 )
@@ -290,3 +291,12 @@ def test_the_content_type_is_part_of_what_is_sealed(owner):
         assert cms_open.open_with_kek(message, kek_id, kek, sealed_as) == b"content"
         with pytest.raises(OpenError):
             cms_open.open_with_kek(message, kek_id, kek, opened_as)
+
+
+def test_an_agents_wrapping_key_is_not_archived_to_its_group(owner):
+    host = owner.machine
+    (host.folder / "mail.key").write_bytes((owner.scene.agents[1].folder / "wrapping.key").read_bytes())
+    (host.folder / "mail.key").chmod(0o600)
+    item = {"usage": "key_transport", "accept_declared_usage": True}
+    with pytest.raises(RecoveryGroupError, match=r"mail\.key is the wrapping key of the agent 'agent-2'"):
+        owner.scene.archive(host, item=item)
