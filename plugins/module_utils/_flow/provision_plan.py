@@ -38,7 +38,7 @@ class Wish:
 
     Attributes:
         path, passphrase, mode, owner, group: of a key file.
-        token: of a key on a token: ``_flow.provision_tokens.TokenWish``; None for a file.
+        token: of a key on a token: ``_flow.token_wishes.TokenWish``; None for a file.
     """
 
     key: str

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -27,7 +26,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     UnsafeTokenRefused,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.kept_requests import KeptRequests, check_request
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_wishes
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.kept_requests import KeptRequests
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import (
     Asked,
     OpenToken,
@@ -38,7 +38,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_p
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof, token_facts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import NONSIGNING
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card, keys, objects, probe, session
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card, keys, objects, probe, templates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.keys import Draft, NewKey, Pair
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
@@ -46,44 +46,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.probed im
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.uri import TokenUri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.wrapping import Wrapper
 
-
-@dataclass(frozen=True)
-class TokenWish:
-    """The options of an item that say something of keys on tokens.
-
-    Attributes:
-        uri: with library, token and label.
-        pin: the user PIN.
-        archive: ``required``, ``possible`` or ``never``.
-        request: the options of the request of a nonsigning key, or None.
-        accept_findings: the promises that the token may break.
-    """
-
-    uri: TokenUri
-    pin: str = field(repr=False)
-    archive: str
-    request: dict | None = field(compare=False)
-    accept_findings: tuple[str, ...]
-
-
-def read(item: dict, uri: TokenUri) -> TokenWish:
-    """The checked options of one item.
-
-    Raises:
-        OptionError, AlgorithmError: one is wrong, or does not fit the usage.
-    """
-    usage, archive = item["usage"], item.get("archive") or "possible"
-    if archive == "required" and usage is not None and usage not in NONSIGNING:
-        raise OptionError(f"archive: a key of the usage {usage} signs, and such a key is never archived; leave it out")
-    accepted = tuple(item.get("accept_findings") or ())
-    unknown = [name for name in accepted if name not in probe.NAMES]
-    if unknown:
-        known = ", ".join(probe.NAMES)
-        raise OptionError(f"accept_findings: {unknown[0]!r} is no promise of the probe; those are {known}")
-    request = item.get("request")
-    if request is not None and item["state"] == "present":
-        check_request(request, usage, item["algorithm"])
-    return TokenWish(uri, session.pin_for(item.get("pin"), uri), archive, request, accepted)
+#: As for keys in files, the options of an item are read before anything is looked at.
+read = token_wishes.read
 
 
 class Tokens:
@@ -185,7 +149,7 @@ class Tokens:
     def unprotected(self, wish: Wish, found: Found) -> list[str]:
         """How the key's attributes are otherwise than they must be."""
         extractable = {"required": True, "never": False}.get(wish.token.archive)
-        return keys.faults(found.token.private.attributes, wish.usage, extractable)
+        return templates.faults(found.token.private.attributes, wish.usage, extractable)
 
     def adjusts(self, wish: Wish, found: Found) -> bool:
         """Never: a key on a token cannot be changed."""

@@ -2,13 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Key pairs on a token: what their attributes are, how they come to be, and how they go.
+"""Key pairs on a token: how they come to be, and how they go. What they are: templates.py.
 
 Invariants:
 
-- Every attribute is stated, since the defaults of tokens differ, and MODIFIABLE is false: a usage that could be relaxed
-  later binds nothing. What the token then says of the key is read and compared; a key that came out otherwise is
-  destroyed at once.
+- What the token says of a new key is read and compared; a key that came out otherwise is destroyed at once.
 - A pair is made in the session and copied to the token when it is complete. So its ID can be its key ID's begin, and a
   killed run leaves nothing but, at most, a public half: the public half is written first and destroyed last. A private
   key without its public half never comes from here.
@@ -33,7 +31,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     TokenError,
     TokenMisbehaved,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects, templates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import name_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 
@@ -42,20 +40,8 @@ with contextlib.suppress(ImportError):
     from pkcs11 import Attribute, KeyType, PKCS11Error
     from pkcs11.mechanisms import Mechanism
 
-#: Usage to the uses of the private and of the public half (DESIGN, table of usages). All others are false.
-_USES = {
-    **dict.fromkeys(("signature", "certificate_signing", "authentication"), (("SIGN",), ("VERIFY",))),
-    "key_transport": (("DECRYPT",), ("ENCRYPT",)),
-    "key_agreement": (("DERIVE",), ()),
-}
-_SIGNING = ("signature", "certificate_signing", "authentication")
-_PRIVATE_USES = ("DECRYPT", "SIGN", "SIGN_RECOVER", "UNWRAP", "DERIVE")
-_PUBLIC_USES = ("ENCRYPT", "VERIFY", "VERIFY_RECOVER", "WRAP")
 #: Not every token knows these; where it refuses a template, it is asked again without them.
 _UNCOMMON = ("SIGN_RECOVER", "VERIFY_RECOVER")
-#: What a token must tell of a key before it is believed; the rest must fit where it is told.
-_MUST_TELL = ("sign", "extractable", "sensitive", "modifiable")
-
 #: Algorithm to the name of its curve's parameters: the OID in DER (RFC 5480, RFC 8410).
 _CURVES = {
     "ec-p256": "06082a8648ce3d030107",
@@ -94,61 +80,6 @@ class Pair:
 
     private: TokenObject
     public: TokenObject | None = field(compare=False)
-
-
-def private_template(usage: str, extractable: bool, signs: bool = False) -> dict[Any, Any]:
-    """Every attribute that a private key of this usage has on a token, but for label, ID, type and value.
-
-    Args:
-        signs: a session key that may sign, and be changed, until it is copied (DESIGN, requests for certificates).
-    """
-    uses = _USES[usage][0]
-    told: dict[str, bool] = {name: name in uses for name in _PRIVATE_USES}
-    told.update(SENSITIVE=True, EXTRACTABLE=extractable, PRIVATE=True, MODIFIABLE=False, TOKEN=True)
-    if signs:
-        told.update(SIGN=True)
-    return _named(told)
-
-
-def public_template(usage: str) -> dict[Any, Any]:
-    """The same of the public half."""
-    uses = _USES[usage][1]
-    told = {name: name in uses for name in _PUBLIC_USES}
-    return _named({**told, "PRIVATE": False, "MODIFIABLE": False, "TOKEN": True})
-
-
-def _named(attributes: dict[str, Any]) -> dict[Any, Any]:
-    return {getattr(Attribute, name): value for name, value in attributes.items()}
-
-
-def faults(attributes: Any, usage: str, extractable: bool | None = None) -> list[str]:
-    """How a private key's attributes differ from what its usage demands; empty when it is what it should be.
-
-    Args:
-        attributes: of ``TokenObject``, in lower case.
-        extractable: None for either, but for signing keys, which never are.
-    """
-    if usage in _SIGNING:
-        extractable = False
-    wanted = {name.lower(): name in _USES[usage][0] for name in _PRIVATE_USES}
-    wanted.update(sensitive=True, modifiable=False)
-    if extractable is not None:
-        wanted["extractable"] = extractable
-    found = [f"the token does not tell {name.upper()}" for name in _MUST_TELL if name not in attributes]
-    for name, value in wanted.items():
-        if name in attributes and attributes[name] != value:
-            found.append(f"{name.upper()} is {str(attributes[name]).lower()}")
-    return found
-
-
-def check(one: TokenObject, usage: str, extractable: bool | None = None) -> None:
-    """Raise TokenMisbehaved unless the private key's attributes are those of its usage (read back from the token)."""
-    found = faults(one.attributes, usage, extractable)
-    if found:
-        raise TokenMisbehaved(
-            f"the token made the key {one.label!r} for {usage} otherwise than it was told: {'; '.join(found)}. It was "
-            "destroyed; use another token for this usage"
-        )
 
 
 def check_can_make(token: Any, algorithm: str) -> None:
@@ -218,7 +149,7 @@ class Draft:
             for half in (self._public, self.private):
                 kept.append(half.copy({**place, Attribute.MODIFIABLE: False}))
             private = objects.read(kept[1], self.public_key)
-            check(private, self.new.usage, self.new.extractable)
+            templates.check(private, self.new.usage, self.new.extractable)
         except (PKCS11Error, TokenMisbehaved) as error:
             for one in reversed(kept):
                 one.destroy()
@@ -233,8 +164,8 @@ class Draft:
 def _generate(session: Any, new: NewKey, signs: bool) -> tuple[Any, Any]:
     """A pair of session objects that can be changed, with the usage's attributes from the first moment."""
     changed = {Attribute.TOKEN: False, Attribute.MODIFIABLE: True}
-    private = {**private_template(new.usage, new.extractable, signs), **changed}
-    public = {**public_template(new.usage), **changed}
+    private = {**templates.private_template(new.usage, new.extractable, signs), **changed}
+    public = {**templates.public_template(new.usage), **changed}
     if signs:
         public[Attribute.VERIFY] = True  # some tokens try a new pair: what signs must verify
     try:

@@ -31,7 +31,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, objects, wrapping
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, objects, templates, wrapping
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import name_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 
@@ -230,7 +230,7 @@ def restore(
     try:
         kept.append(_unwrap(session_key, envelope, new, store=True))
         one = objects.read(kept[1], new.public_key)
-        keys.check(one, new.usage, new.extractable)
+        templates.check(one, new.usage, new.extractable)
         check(one)
     except (TokenError, OpenError, RecoveryError):
         for half in reversed(kept):
@@ -241,7 +241,7 @@ def restore(
 def _unwrap(session_key: Any, envelope: Envelope, new: NewKey, store: bool) -> Any:
     template = {
         **dict.fromkeys((getattr(Attribute, name) for name in _FOREIGN), DEFAULT),
-        **keys.private_template(new.usage, new.extractable),
+        **templates.private_template(new.usage, new.extractable),
         Attribute.TOKEN: store,
     }
     key_type = KeyType.RSA if new.algorithm.startswith("rsa-") else KeyType.EC
@@ -274,7 +274,7 @@ def _make_public(session: Any, new: NewKey) -> Any:
     template = {
         **{Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.LABEL: new.label, Attribute.ID: new.object_id},
         **_numbers(new),
-        **keys.public_template(new.usage),
+        **templates.public_template(new.usage),
     }
     try:
         return _tried_twice(lambda left_out: session.create_object(_less(template, left_out)))

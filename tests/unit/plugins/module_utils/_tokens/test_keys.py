@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import TokenMisbehaved
 from ansible_collections.keyops.lifecycle.plugins.module_utils._options import USAGES
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, templates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 
 ALLOWED = {
@@ -43,7 +43,7 @@ def half(kind="private_key", object_id="", label="mail", public_key=None, **attr
 
 @pytest.mark.parametrize("usage", USAGES)
 def test_every_use_is_stated_and_one_is_allowed(usage):
-    private, public = template(keys.private_template(usage, False)), template(keys.public_template(usage))
+    private, public = template(templates.private_template(usage, False)), template(templates.public_template(usage))
     assert {name for name in PRIVATE_USES if private[name]} == ALLOWED[usage][0]
     assert {name for name in PUBLIC_USES if public[name]} == ALLOWED[usage][1]
     assert (private["SENSITIVE"], private["PRIVATE"], private["EXTRACTABLE"]) == (True, True, False)
@@ -52,8 +52,8 @@ def test_every_use_is_stated_and_one_is_allowed(usage):
 
 @pytest.mark.parametrize("usage", USAGES)
 def test_what_an_honest_token_tells_is_believed(usage):
-    keys.check(half(**told(usage)), usage)
-    keys.check(half(**told(usage, sign_recover=None, unwrap=None, derive=None, decrypt=None)), usage)
+    templates.check(half(**told(usage)), usage)
+    templates.check(half(**told(usage, sign_recover=None, unwrap=None, derive=None, decrypt=None)), usage)
 
 
 @pytest.mark.parametrize("usage", USAGES)
@@ -61,22 +61,22 @@ def test_what_an_honest_token_tells_is_believed(usage):
 def test_a_use_that_is_otherwise_is_a_fault(usage, name):
     attributes = told(usage)
     with pytest.raises(TokenMisbehaved, match=name.upper()):
-        keys.check(half(**{**attributes, name: not attributes[name]}), usage)
+        templates.check(half(**{**attributes, name: not attributes[name]}), usage)
 
 
 @pytest.mark.parametrize("name", ["sign", "modifiable", "sensitive", "extractable"])
 def test_what_the_token_does_not_tell_is_a_fault(name):
     with pytest.raises(TokenMisbehaved, match=name.upper()):
-        keys.check(half(**told("key_transport", **{name: None})), "key_transport")
+        templates.check(half(**told("key_transport", **{name: None})), "key_transport")
 
 
 def test_signing_keys_never_leave_and_others_as_asked():
     for usage in ("signature", "certificate_signing", "authentication"):
-        assert keys.faults(told(usage, extractable=True), usage)
-        assert keys.faults(told(usage, extractable=True), usage, extractable=True)
-    assert not keys.faults(told("key_agreement", extractable=True), "key_agreement")
-    assert keys.faults(told("key_agreement", extractable=True), "key_agreement", extractable=False)
-    assert keys.faults(told("key_agreement"), "key_agreement", extractable=True)
+        assert templates.faults(told(usage, extractable=True), usage)
+        assert templates.faults(told(usage, extractable=True), usage, extractable=True)
+    assert not templates.faults(told("key_agreement", extractable=True), "key_agreement")
+    assert templates.faults(told("key_agreement", extractable=True), "key_agreement", extractable=False)
+    assert templates.faults(told("key_agreement"), "key_agreement", extractable=True)
 
 
 def test_only_what_a_killed_run_left_is_an_orphan():
