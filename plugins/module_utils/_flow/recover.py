@@ -75,8 +75,18 @@ def run(task: HostTask) -> FlowResult:
     yet noted as such.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+    for item in task.params["keys"]:
+        _check_options(item)
     with _tokens(task, state_dir) as on_tokens:
         return _run(task, state_dir, on_tokens)
+
+
+def _check_options(item: dict) -> None:
+    """Raise OptionError for what is said of a file about a token, or the other way round."""
+    of_the_other = ("passphrase", "owner", "group") if reference.is_token(item["key"]) else ("pin", "extractable")
+    for option in of_the_other:
+        if item[option]:
+            raise OptionError(f"{option}: it says nothing about {item['key']}; leave it out")
 
 
 @contextlib.contextmanager
@@ -127,10 +137,6 @@ def _unique(items: list[dict]) -> list[dict]:
 
 def _wanted(item: dict, on_tokens: Any) -> _Wanted:
     key_id = check_id(item["key_id"], "key_id")
-    of_the_other = ("passphrase", "owner", "group") if reference.is_token(item["key"]) else ("pin", "extractable")
-    for option in of_the_other:
-        if item[option]:
-            raise OptionError(f"{option}: it says nothing about {item['key']}; leave it out")
     if reference.is_token(item["key"]):
         return _Wanted(key_id, "", item, present=on_tokens.is_there(key_id))
     path = reference.parse_path(item["key"]).path

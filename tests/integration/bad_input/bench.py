@@ -19,7 +19,7 @@ import story
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 
-_ITEM = ("key", "usage", "certificates", "passphrase", "accept_declared_usage")
+_ITEM = ("key", "usage", "certificates", "passphrase", "accept_declared_usage", "pin")
 
 #: A passphrase that must not show anywhere; made at run time.
 SECRET = os.urandom(12).hex()
