@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -35,13 +36,12 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model impor
 try:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 except ImportError as error:
     note_missing_library(error)
 
-#: Links from a certificate to its anchor, and certificates that are tried as its issuer.
-_DEPTH, _WIDTH = 8, 50
+#: Links from a certificate to its anchor, authorities with one name, and authorities that are looked at.
+_DEPTH, _WIDTH, _AUTHORITIES = 8, 20, 1000
 #: Bytes: with MD5 and SHA-1, somebody can have made two certificates for one signature.
 _DIGEST = 28
 
@@ -62,31 +62,45 @@ class Evidence:
 
 
 class Anchors:
-    """The configured trust anchors, and the authorities' certificates that the hosts sent."""
+    """The configured trust anchors, and the authorities below them of which the hosts sent certificates.
+
+    The hosts' certificates may be made to be hard to follow. So each authority is looked at in a few rounds from the
+    anchors downwards, and never by following issuers upwards.
+    """
 
     def __init__(self, pems: Iterable[str], seen: Iterable[CertificateSeen] = ()) -> None:
-        self._anchors = [_load_anchor(pem) for pem in pems]
-        self._issuers: dict[Any, list] = {}
-        for one in seen:
-            if self._anchors and one.ca and one.der and (loaded := _loaded(one)) is not None:
-                self._issuers.setdefault(loaded.subject, []).append(loaded)
+        self._trusted: dict[Any, list[tuple[Any, str]]] = {}
+        anchors = [_load_anchor(pem) for pem in pems]
+        for one in anchors:
+            self._trust(one, one.subject.rfc4514_string())
+        waiting = _authorities(seen) if anchors else []
+        for dummy in range(_DEPTH):
+            named = [(one, self.chain_of(one)) for one in waiting]
+            for one, anchor in named:
+                if anchor:
+                    self._trust(one, anchor)
+            waiting = [one for one, anchor in named if not anchor]
+            if len(waiting) == len(named):
+                break
 
     def chain_of(self, certificate: Any) -> str | None:
         """Name of the anchor that the certificate chains to, or None."""
-        return self._walk(certificate, _DEPTH)
-
-    def _walk(self, certificate: Any, depth: int) -> str | None:
-        for anchor in self._anchors:
-            if anchor.subject == certificate.issuer and _is_signed_by(certificate, anchor.public_key()):
-                return anchor.subject.rfc4514_string()
-        if depth == 0:
-            return None
-        for issuer in self._issuers.get(certificate.issuer, ())[:_WIDTH]:
-            if issuer.subject == issuer.issuer or not _may_issue(issuer):
-                continue
-            if _is_signed_by(certificate, issuer.public_key()) and (found := self._walk(issuer, depth - 1)):
-                return found
+        for key, anchor in self._trusted.get(certificate.issuer, ()):
+            if _is_signed_by(certificate, key):
+                return anchor
         return None
+
+    def _trust(self, certificate: Any, anchor: str) -> None:
+        same = self._trusted.setdefault(certificate.subject, [])
+        if len(same) < _WIDTH:
+            same.append((certificate.public_key(), anchor))
+
+
+def _authorities(seen: Iterable[CertificateSeen]) -> list:
+    """The first certificates of authorities, each once."""
+    contents = dict.fromkeys(one.der for one in seen if one.ca and one.der)
+    loaded = (_load(x509.load_der_x509_certificate, content) for content in islice(contents, _AUTHORITIES))
+    return [one for one in loaded if one is not None and _may_issue(one)]
 
 
 def of_key(places: Sequence[KeySeen], certificates: Iterable[CertificateSeen], anchors: Anchors) -> list[Evidence]:
@@ -115,17 +129,19 @@ def _of_certificate(one: CertificateSeen, signing: Sequence[str], anchors: Ancho
     if loaded is None:
         return Evidence(text)
     attachment = base64.b64encode(one.der).decode()
-    try:
-        # What the host said about these bytes is not believed: the key and the usage are read again.
-        if identity.key_id_of_public_key(loaded.public_key()) != one.key_id or not _really_signs(loaded, one.kind):
-            return Evidence(text)
-        if _is_signed_by(loaded, loaded.public_key()):
-            return Evidence(text, "the key itself has signed it", attachment)
-        if one.kind == "certificate" and (anchor := anchors.chain_of(loaded)):
-            return Evidence(text, f"it chains to the trust anchor {anchor}", attachment)
-    except (ValueError, UnsupportedAlgorithm, FormatError):
-        return Evidence(text)
-    return Evidence(text)
+    proof = _tolerantly(lambda: _proof(loaded, one, anchors), None)
+    return Evidence(text, proof, attachment) if proof else Evidence(text)
+
+
+def _proof(loaded: Any, one: CertificateSeen, anchors: Anchors) -> str | None:
+    """Why nobody but an authority or the key's holder can have made it."""
+    # What the host said about these bytes is not believed: the key and the usage are read again.
+    if identity.key_id_of_public_key(loaded.public_key()) != one.key_id or not _really_signs(loaded, one.kind):
+        return None
+    if _is_signed_by(loaded, loaded.public_key()):
+        return "the key itself has signed it"
+    anchor = anchors.chain_of(loaded) if one.kind == "certificate" else None
+    return f"it chains to the trust anchor {anchor}" if anchor else None
 
 
 def _really_signs(loaded: Any, kind: str) -> bool:
@@ -139,12 +155,22 @@ def _really_signs(loaded: Any, kind: str) -> bool:
 
 def _loaded(one: CertificateSeen) -> Any:
     """The certificate or request, or None when the library cannot read it."""
+    is_request = one.kind != "certificate"
+    return _load(x509.load_der_x509_csr if is_request else x509.load_der_x509_certificate, one.der)
+
+
+def _load(load: Callable[[bytes], Any], content: bytes) -> Any:
+    return _tolerantly(lambda: load(content), None)
+
+
+def _tolerantly(read: Callable[[], Any], otherwise: Any) -> Any:
+    """What is read from somebody else's certificate, or ``otherwise`` when the library cannot read it."""
     try:
-        if one.kind == "certificate":
-            return x509.load_der_x509_certificate(one.der)
-        return x509.load_der_x509_csr(one.der)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return None
+        return read()
+    except (ValueError, TypeError, KeyError, NotImplementedError, FormatError, UnsupportedAlgorithm):
+        return otherwise
+    except (x509.InvalidVersion, x509.DuplicateExtension, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType):
+        return otherwise
 
 
 def _load_anchor(pem: str) -> Any:
@@ -155,11 +181,17 @@ def _load_anchor(pem: str) -> Any:
 
 
 def _may_issue(certificate: Any) -> bool:
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        return bool(constraints.ca)
-    except (ValueError, x509.ExtensionNotFound):
-        return False
+    """Whether it is an authority's, and everything that is asked of it later can be read."""
+    return bool(_tolerantly(lambda: _is_authority(certificate), False))
+
+
+def _is_authority(certificate: Any) -> bool:
+    certificate.public_key()
+    named = [certificate.subject, certificate.issuer]
+    extensions = {one.oid: one.value for one in certificate.extensions}
+    usage = extensions.get(x509.KeyUsage.oid)
+    constraints = extensions.get(x509.BasicConstraints.oid)
+    return all(named) and constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
 
 
 def _is_signed_by(signed: Any, key: Any) -> bool:
@@ -181,16 +213,3 @@ def _is_signed_by(signed: Any, key: Any) -> bool:
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
-
-
-def public_key_pem(one: CertificateSeen) -> str | None:
-    """The public key of a certificate or request, for whoever looks for weak keys."""
-    loaded = _loaded(one) if one.der else None
-    try:
-        key = loaded.public_key() if loaded is not None else None
-    except (ValueError, UnsupportedAlgorithm):
-        return None
-    if key is None:
-        return None
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return key.public_bytes(serialization.Encoding.PEM, form).decode()

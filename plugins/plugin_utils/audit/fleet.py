@@ -215,7 +215,7 @@ def _current(groups: Sequence[Mapping]) -> Iterator[bytes]:
             for name in ("encryption_certificate", "signing_certificate"):
                 try:
                     loaded = x509.load_pem_x509_certificate(str(agent.get(name)).encode())
-                except ValueError:
+                except (ValueError, x509.InvalidVersion):
                     continue
                 yield loaded.public_bytes(serialization.Encoding.DER)
 
@@ -224,12 +224,12 @@ def _not_after(der: bytes) -> datetime.datetime:
     """The end of a certificate; one that cannot be read has ended long ago."""
     try:
         found = x509.load_der_x509_certificate(der)
-    except ValueError:
+        # cryptography 42 renamed it, and warns about the old name; both are UTC.
+        if hasattr(found, "not_valid_after_utc"):
+            return found.not_valid_after_utc
+        return found.not_valid_after.replace(tzinfo=datetime.timezone.utc)
+    except (ValueError, TypeError, x509.InvalidVersion):
         return datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-    # cryptography 42 renamed it, and warns about the old name; both are UTC.
-    if hasattr(found, "not_valid_after_utc"):
-        return found.not_valid_after_utc
-    return found.not_valid_after.replace(tzinfo=datetime.timezone.utc)
 
 
 def _key_id(der: bytes) -> str:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import base64
+import random
+import time
 
 import gathered_facts as made
 import pytest
@@ -168,3 +170,35 @@ def test_the_auditors_credential_is_enough(audit, vault):
     result = audit({"web1": host}, vault=restricted)
     assert [row[0] for row in told(result)] == ["KL011", "KL017"] and result["changed"]
     assert made.key_id_of(key) in freezes.frozen(restricted, [made.key_id_of(key)])
+
+
+def test_authorities_that_certify_each_other_end_nothing(audit, vault):
+    """Two names, many certificates each way: following issuers upwards would take for ever."""
+    key, one, two = made.new_key(), made.new_key(), made.new_key()
+    host = _with(made.certificate(key, "victim", _SIGNS, ("one", one)), key=key)
+    for number in range(40):
+        for subject, own, issuer, by in (("one", one, "two", two), ("two", two, "one", one)):
+            certificate = made.certificate(own, subject, ("keyCertSign",), (issuer, by), ca=True)
+            host.certificate(f"/{subject}{number}.pem", own, ("keyCertSign",), made=certificate, ca=True)
+    host.receipts.append(archive(vault, key))
+    begin = time.monotonic()
+    result = audit({"web1": host}, trust_anchors=[_PEM])
+    assert time.monotonic() - begin < 5
+    assert "KL011" in [row[0] for row in told(result)] and not freezes.frozen(vault, [made.key_id_of(key)])
+
+
+def test_mutated_certificates_end_nothing(audit, vault):
+    """Whatever a host sends as a certificate: at worst it proves nothing."""
+    key, chance = made.new_key(), random.Random(4711)
+    host = made.Host()
+    host.receipts.append(archive(vault, key))
+    sound = [made.der(made.certificate(key, "victim", _SIGNS, ("root", _OTHER))), made.der(_ANCHOR)]
+    for number in range(1500):
+        data = bytearray(sound[number % 2])
+        for dummy in range(chance.randint(1, 4)):
+            data[chance.randrange(len(data))] = chance.choice((0, 1, 2, 5, 0x30, 0x80, 0xFF, chance.randrange(256)))
+        host.certificate(f"/{number}.pem", key, _SIGNS, ca=bool(number % 2))
+        host.certificates[-1]["content"] = base64.b64encode(bytes(data)).decode()
+    result = audit({"web1": host}, trust_anchors=[_PEM])
+    assert "KL011" in [row[0] for row in told(result)]
+    assert not freezes.frozen(vault, [made.key_id_of(key)])
