@@ -70,13 +70,22 @@ class HostError(KeyopsError):
 class MissingLibrary(HostError):
     """A Python library is not installed where this runs."""
 
-    def __init__(self, names: list[str]) -> None:
-        packages = {"Cryptodome": ("python3-pycryptodome", "pycryptodomex")}
-        debian = " ".join(packages.get(name, ("python3-" + name, name))[0] for name in names)
-        pypi = " ".join(packages.get(name, ("python3-" + name, name))[1] for name in names)
+    def __init__(self, names: list[str] | str) -> None:
+        """
+        Args:
+            names: as they are imported; or the message of such an error, with something put in front.
+        """
+        if isinstance(names, str):
+            super().__init__(names)
+            return
+        # Debian has no package of python-pkcs11.
+        packages = {"Cryptodome": ("python3-pycryptodome", "pycryptodomex"), "pkcs11": ("", "python-pkcs11")}
+        found = [packages.get(name, ("python3-" + name, name)) for name in names]
+        debian = " ".join(one[0] for one in found) + " (Debian) or " if all(one[0] for one in found) else ""
+        pypi = " ".join(one[1] for one in found)
         super().__init__(
             f"Python libraries are missing for this interpreter: {', '.join(names)}. "
-            f"Install {debian} (Debian) or {pypi} (PyPI), or run the role keyops.lifecycle.prepare."
+            f"Install {debian}{pypi} (PyPI), or run the role keyops.lifecycle.prepare."
         )
 
 
