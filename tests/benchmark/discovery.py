@@ -87,8 +87,8 @@ def key_files() -> list[bytes]:
 def make_tree(root: Path, files: int) -> None:
     """Text (this collection's own pages), binary files and keys, small as most files of a system are."""
     chance, keys = random.Random(1), key_files()
-    text = b"".join(path.read_bytes() for path in sorted((CHECKOUT / "docs").glob("*.md")))
-    assert b"PRIVATE KEY-----" not in text and len(text) > 1 << 16
+    pages = b"".join(path.read_bytes() for path in sorted((CHECKOUT / "docs").glob("*.md")))
+    text = pages.replace(b"-----BEGIN", b"")
     noise = random.Random(2).randbytes(1 << 16)
     places = set(chance.sample(range(files), KEYS))
     for folder in range(files // PER_FOLDER):
@@ -96,7 +96,7 @@ def make_tree(root: Path, files: int) -> None:
         path.mkdir(parents=True)
         for number in range(PER_FOLDER):
             size = chance.randrange(100, 4000)
-            start = chance.randrange(len(noise) - size)
+            start = chance.randrange(min(len(noise), len(text)) - size)
             content = text[start : start + size] if number % 3 else b"\x7fELF\0" + noise[start : start + size]
             if folder * PER_FOLDER + number in places:
                 content = keys.pop()

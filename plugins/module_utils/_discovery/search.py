@@ -143,7 +143,7 @@ class _Certificate:
 class _Search:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._walk = tree.Walk(wanted.bounds, _is_wanted)
+        self._walk = tree.Walk(wanted.bounds, contents.is_candidate, _AUTHORIZED_KEYS)
         self._problems = self._walk.problems
         self._keys: list[PlacedKey] = []
         self._certificates: dict[bytes, _Certificate] = {}
@@ -280,10 +280,6 @@ class _Search:
         if untried:
             self._complete = False
             self._problems.add(f"{untried} encrypted keys: no passphrase was tried, because of search.max_seconds")
-
-
-def _is_wanted(head: bytes, name: str) -> bool:
-    return contents.is_candidate(head) or name.startswith(_AUTHORIZED_KEYS)
 
 
 def _place(file: tree.File) -> Place:

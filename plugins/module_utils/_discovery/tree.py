@@ -73,18 +73,19 @@ class Walk:
         problems: what was not looked at.
     """
 
-    def __init__(self, bounds: Bounds, is_wanted: Callable[[bytes, str], bool]) -> None:
+    def __init__(self, bounds: Bounds, is_candidate: Callable[[bytes], bool], always: str) -> None:
         """Prepare it.
 
         Args:
             bounds: see there.
-            is_wanted: ``is_wanted(head, name)``: whether a file is read on and handed on, by its first HEAD_SIZE bytes;
+            is_candidate: ``is_candidate(head)``: whether a file is read on and handed on, by its first HEAD_SIZE bytes;
                 fewer are the whole file.
+            always: so are files whose names begin so.
 
         Raises:
             OptionError: an exclusion is no path and no name.
         """
-        self._bounds, self._is_wanted = bounds, is_wanted
+        self._bounds, self._is_candidate, self._always = bounds, is_candidate, always
         self._exclude = Exclusions(bounds.exclude) if bounds.exclude else None
         self._kernels_own, self._mounted = mounts()
         self._seen_folders: dict[int, set[int]] = {}
@@ -157,7 +158,7 @@ class Walk:
 
     def _entries(self, path: str, folder: int, device: int, waiting: list) -> Iterator[File | FolderEnd]:
         plain, had_files = True, False
-        is_wanted, excluded = self._is_wanted, self._exclude
+        is_candidate, always, excluded = self._is_candidate, self._always, self._exclude
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
@@ -176,7 +177,8 @@ class Walk:
                         continue
                     try:
                         head = os.read(descriptor, HEAD_SIZE)
-                        file = self._file(descriptor, path, name, head) if is_wanted(head, name) else None
+                        is_wanted = is_candidate(head) or name.startswith(always)
+                        file = self._file(descriptor, path, name, head) if is_wanted else None
                     except OSError as error:
                         plain = self._not_opened(path, name, error) and plain
                         continue

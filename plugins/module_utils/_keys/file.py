@@ -62,7 +62,7 @@ def facts_of(data: bytes, passphrase: str | None = None) -> KeyFacts:
         if found.container == "openssh":
             public_key = openssh.public_half(found.content)
             return _facts(public_key, identity.algorithm_of(public_key), None, "openssh")
-        return _key(_open(found, passphrase), found.container).facts
+        return _facts_of(_open(found, passphrase), found.container)
 
 
 def load(data: bytes, passphrase: str | None = None) -> PrivateKey:
@@ -235,9 +235,13 @@ def _pkcs8_of(private_key: Any) -> bytes:
 
 
 def _key(info: pkcs8.PrivateKeyInfo, container: str) -> PrivateKey:
-    public_key = pkcs8.public_half(info)
-    facts = _facts(public_key, pkcs8.algorithm_word(info, public_key), info.usage, container)
+    facts = _facts_of(info, container)
     return PrivateKey(pkcs8.compose(info), facts)
+
+
+def _facts_of(info: pkcs8.PrivateKeyInfo, container: str) -> KeyFacts:
+    public_key = pkcs8.public_half(info)
+    return _facts(public_key, pkcs8.algorithm_word(info, public_key), info.usage, container)
 
 
 def _facts(public_key: bytes, algorithm: str, usage: str | None, container: str) -> KeyFacts:
