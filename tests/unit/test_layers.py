@@ -107,10 +107,11 @@ def test_every_layer_is_named_here() -> None:
     assert there == set(RANK)
 
 
-def test_ordinary_hosts_get_no_opening_code() -> None:
+@pytest.mark.parametrize("flow", ["archive", "archive_anywhere"])
+def test_ordinary_hosts_get_no_opening_code(flow: str) -> None:
     """What key_archive ships to a host (everything that its imports reach) does not open sealed keys."""
     reached: set[str] = set()
-    waiting = ["module_utils._flow.archive"]
+    waiting = [f"module_utils._flow.{flow}"]
     while waiting:
         name = waiting.pop()
         path = PLUGINS / (name.replace(".", "/") + ".py")
@@ -118,5 +119,8 @@ def test_ordinary_hosts_get_no_opening_code() -> None:
             reached.add(name)
             waiting += [candidate for found in own(path) for candidate in (found, found.rpartition(".")[0])]
     assert "module_utils._sealing.seal_key" in reached
-    opening = {"cms_open", "open_key", "shares_combine"}
+    opening = {"cms_open", "open_key", "shares_combine", "wrapped_key_open", "unwrapping"}
     assert not {name for name in reached if name.rsplit(".", 1)[1] in opening}
+    if flow == "archive":  # hosts whose keys are in files get nothing of tokens, but for what reads a reference
+        tokens = {name for name in reached if name.startswith("module_utils._tokens.")}
+        assert tokens <= {"module_utils._tokens.uri"}
