@@ -21,7 +21,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -36,12 +36,13 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model impor
 try:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 except ImportError as error:
     note_missing_library(error)
 
-#: Links from a certificate to its anchor, authorities with one name, and authorities that are looked at.
-_DEPTH, _WIDTH, _AUTHORITIES = 8, 20, 1000
+#: Links from a certificate to its anchor, keys of authorities with one name, and authorities that are looked at.
+_DEPTH, _WIDTH, _AUTHORITIES = 8, 20, 5000
 #: Bytes: with MD5 and SHA-1, somebody can have made two certificates for one signature.
 _DIGEST = 28
 
@@ -65,14 +66,15 @@ class Anchors:
     """The configured trust anchors, and the authorities below them of which the hosts sent certificates.
 
     The hosts' certificates may be made to be hard to follow. So each authority is looked at in a few rounds from the
-    anchors downwards, and never by following issuers upwards.
+    anchors downwards, and never by following issuers upwards. Only who is verified takes a place under its name, and
+    each key takes one, so that no number of false or renewed certificates pushes out a true authority.
     """
 
     def __init__(self, pems: Iterable[str], seen: Iterable[CertificateSeen] = ()) -> None:
-        self._trusted: dict[Any, list[tuple[Any, str]]] = {}
+        self._trusted: dict[Any, dict[bytes, tuple[Any, str]]] = {}
         anchors = [_load_anchor(pem) for pem in pems]
-        for one in anchors:
-            self._trust(one, one.subject.rfc4514_string())
+        for one, name in anchors:
+            self._trust(one, name)
         waiting = _authorities(seen) if anchors else []
         for dummy in range(_DEPTH):
             named = [(one, self.chain_of(one)) for one in waiting]
@@ -85,20 +87,29 @@ class Anchors:
 
     def chain_of(self, certificate: Any) -> str | None:
         """Name of the anchor that the certificate chains to, or None."""
-        for key, anchor in self._trusted.get(certificate.issuer, ()):
+        for key, anchor in self._trusted.get(certificate.issuer, {}).values():
             if _is_signed_by(certificate, key):
                 return anchor
         return None
 
     def _trust(self, certificate: Any, anchor: str) -> None:
-        same = self._trusted.setdefault(certificate.subject, [])
-        if len(same) < _WIDTH:
-            same.append((certificate.public_key(), anchor))
+        key = certificate.public_key()
+        name = _spki(key)
+        same = self._trusted.setdefault(certificate.subject, {})
+        if name not in same and len(same) < _WIDTH:
+            same[name] = (key, anchor)
 
 
 def _authorities(seen: Iterable[CertificateSeen]) -> list:
-    """The first certificates of authorities, each once."""
-    contents = dict.fromkeys(one.der for one in seen if one.ca and one.der)
+    """Certificates of authorities, each once: of every host the first, then the second, and so on.
+
+    One host that sends very many leaves the places of the others alone.
+    """
+    by_host: dict[str, list[bytes]] = {}
+    for one in seen:
+        if one.ca and one.der:
+            by_host.setdefault(one.host, []).append(one.der)
+    contents = dict.fromkeys(der for der in chain.from_iterable(zip_longest(*by_host.values())) if der)
     loaded = (_load(x509.load_der_x509_certificate, content) for content in islice(contents, _AUTHORITIES))
     return [one for one in loaded if one is not None and _may_issue(one)]
 
@@ -173,11 +184,18 @@ def _tolerantly(read: Callable[[], Any], otherwise: Any) -> Any:
         return otherwise
 
 
-def _load_anchor(pem: str) -> Any:
-    try:
-        return x509.load_pem_x509_certificate(pem.encode("utf-8"))
-    except (ValueError, AttributeError) as error:
-        raise OptionError("trust_anchors: an item is no certificate; give PEM texts") from error
+def _load_anchor(pem: Any) -> tuple[Any, str]:
+    """The certificate and its name."""
+    loaded = _tolerantly(lambda: x509.load_pem_x509_certificate(str(pem).encode("utf-8")), None)
+    # With an unreadable key or name, it could never end a chain.
+    name = _tolerantly(lambda: _spki(loaded.public_key()) and loaded.subject.rfc4514_string(), None) if loaded else None
+    if name is None:
+        raise OptionError("trust_anchors: an item is no certificate that can be read; give PEM texts")
+    return loaded, name
+
+
+def _spki(key: Any) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _may_issue(certificate: Any) -> bool:
@@ -186,7 +204,7 @@ def _may_issue(certificate: Any) -> bool:
 
 
 def _is_authority(certificate: Any) -> bool:
-    certificate.public_key()
+    _spki(certificate.public_key())
     named = [certificate.subject, certificate.issuer]
     extensions = {one.oid: one.value for one in certificate.extensions}
     usage = extensions.get(x509.KeyUsage.oid)

@@ -15,8 +15,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import VaultForbidden
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, VaultForbidden
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import evidence as proving
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.audit.conftest import archive, told
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
 
@@ -185,6 +186,30 @@ def test_authorities_that_certify_each_other_end_nothing(audit, vault):
     result = audit({"web1": host}, trust_anchors=[_PEM])
     assert time.monotonic() - begin < 5
     assert "KL011" in [row[0] for row in told(result)] and not freezes.frozen(vault, [made.key_id_of(key)])
+
+
+@pytest.mark.parametrize("decoys", ["false", "renewed", "of one host"])
+def test_no_number_of_certificates_hides_a_true_authority(audit, vault, monkeypatch, decoys):
+    key, other, false = made.new_key(), made.new_key(), made.Host()
+    certificate, between = _chain(key, 1)
+    host = _with(certificate, key=key, between=between)
+    host.receipts.append(archive(vault, key))
+    for number in range(30):
+        # Renewed: true certificates of the name's former key. Else nobody but the liar has signed them.
+        signer = _CA if decoys == "renewed" else other
+        decoy = made.certificate(other, "sub0", ("keyCertSign",), ("root", signer), ca=True)
+        false.certificate(f"/{number}.pem", other, ("keyCertSign",), made=decoy, ca=True)
+    if decoys == "of one host":
+        monkeypatch.setattr(proving, "_AUTHORITIES", 10)
+    audit({"a1": false, "web1": host}, trust_anchors=[_PEM])
+    assert made.key_id_of(key) in freezes.frozen(vault, [made.key_id_of(key)])
+
+
+def test_an_anchor_that_cannot_be_read_is_told(audit):
+    broken = made.der(made.certificate(_CA, "QQQQ", ("keyCertSign",), ca=True)).replace(b"QQQQ", b"\xff" * 4)
+    text = base64.encodebytes(broken).decode()
+    with pytest.raises(OptionError, match="trust_anchors"):
+        audit({}, trust_anchors=[f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"])
 
 
 def test_mutated_certificates_end_nothing(audit, vault):
