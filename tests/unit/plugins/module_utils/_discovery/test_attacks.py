@@ -37,7 +37,7 @@ def quick(*folders: Path, **options: object) -> dict:
     """A search that ends soon."""
     start = time.monotonic()
     found = discovering.look(*folders, **options)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     return found
 
 
