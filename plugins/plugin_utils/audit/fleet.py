@@ -19,6 +19,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import catalogue
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.gathered import dicts
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import (
     Finding,
     HostSeen,
@@ -107,20 +108,17 @@ def unaudited(hosts: Sequence[HostSeen]) -> Iterator[Finding]:
 def tokens(probed: Mapping[str, Any]) -> Iterator[Finding]:
     """What the probes of the hosts' tokens found not to hold; ``probed`` is the result of hsm_info by host."""
     for host, result in sorted(probed.items()):
-        rows = result.get("results") if isinstance(result, Mapping) else None
-        for row in rows if isinstance(rows, (list, tuple)) else ():
-            for token in row.get("tokens") or ():
-                failing = [one for one in token.get("probe") or () if one.get("outcome") == "fails"]
-                for one in failing:
-                    told = f"{one.get('name')}: {one.get('detail')}"
-                    yield Finding(
-                        catalogue.TOKEN_UNSOUND,
-                        str(host),
-                        f"pkcs11:token={token.get('label')}",
-                        "",
-                        told,
-                        str(one.get("name")),
-                    )
+        tokens_seen = [
+            token
+            for row in dicts(result.get("results") if isinstance(result, Mapping) else None)
+            for token in dicts(row.get("tokens"))
+        ]
+        for token in tokens_seen:
+            place = f"pkcs11:token={token.get('label')}"
+            for one in dicts(token.get("probe")):
+                if one.get("outcome") == "fails":
+                    name = str(one.get("name"))
+                    yield Finding(catalogue.TOKEN_UNSOUND, str(host), place, "", f"{name}: {one.get('detail')}", name)
 
 
 def agents_of(vault: VaultSeen | None, current: Sequence[Mapping]) -> frozenset[str]:

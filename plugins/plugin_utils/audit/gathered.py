@@ -24,6 +24,8 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model impor
 )
 
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
+#: Characters.
+_LONGEST, _LONGEST_WORD = 8192, 64
 
 
 def hosts(gathered: Mapping[str, Any], declared: Mapping[str, Any]) -> tuple[HostSeen, ...]:
@@ -33,7 +35,16 @@ def hosts(gathered: Mapping[str, Any], declared: Mapping[str, Any]) -> tuple[Hos
         gathered: inventory name to the result of private_key_info; None or a failed result where there is none.
         declared: inventory name to the host's ``keyops_keys``.
     """
-    return tuple(_host(str(name), gathered[name], declared.get(name)) for name in sorted(gathered))
+    return tuple(_checked(str(name), gathered[name], declared.get(name)) for name in sorted(gathered))
+
+
+def _checked(name: str, result: Any, declared: Any) -> HostSeen:
+    try:
+        return _host(name, result, declared)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return HostSeen(
+            name, problem="what it sent has not the form of facts; somebody may have changed the host's part"
+        )
 
 
 def _host(name: str, result: Any, declared: Any) -> HostSeen:
@@ -47,7 +58,7 @@ def _host(name: str, result: Any, declared: Any) -> HostSeen:
     by_key: dict[str, list[CertificateSeen]] = {}
     for one in certificates:
         by_key.setdefault(one.key_id, []).append(one)
-    items = {str(item.get("key")): dict(item) for item in _dicts(declared) if item.get("key")}
+    items = {str(item.get("key")): dict(item) for item in dicts(declared) if item.get("key")}
     keys = [_key(name, row, by_key, items) for row in _rows(result, "results") if row.get("exists")]
     receipts = {one.key_id: one for one in (_receipt(name, row) for row in _rows(result, "receipts")) if one}
     receipts.update({key.receipt.key_id: key.receipt for key in keys if key.receipt and key.key_id not in receipts})
@@ -57,7 +68,9 @@ def _host(name: str, result: Any, declared: Any) -> HostSeen:
         tuple(dict.fromkeys([*certificates, *(one for key in keys for one in key.certificates)])),
         tuple(receipts.values()),
         tuple(_text(text) or "" for text in result.get("not_looked_at") or ()),
-        tuple((str(row["key_id"]), _entry(row)) for row in _rows(result, "authorized_keys") if row.get("key_id")),
+        tuple(
+            (_text(row["key_id"]) or "", _entry(row)) for row in _rows(result, "authorized_keys") if row.get("key_id")
+        ),
         _public_keys(result.get("public_keys")),
         _is_cut_short(result),
     )
@@ -69,7 +82,7 @@ def _is_cut_short(result: Mapping) -> bool:
 
 
 def _entry(row: Mapping) -> str:
-    return f"{_text(row.get('path'))}, line {row.get('line')}"
+    return f"{_text(row.get('path'))}, line {_text(row.get('line'))}"
 
 
 def _public_keys(value: Any) -> dict[str, str]:
@@ -77,12 +90,12 @@ def _public_keys(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         return {}
     form = "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n"
-    return {str(key_id): form.format(text) for key_id, text in value.items() if isinstance(text, str)}
+    return {_text(key_id) or "": form.format(_text(text)) for key_id, text in value.items() if isinstance(text, str)}
 
 
 def _key(host: str, row: Mapping, by_key: Mapping[str, list[CertificateSeen]], declared: Mapping) -> KeySeen:
     place, key_id = _text(row.get("key")) or "", row.get("key_id")
-    if row.get("part") is not None:
+    if isinstance(row.get("part"), int):
         place = f"{place} (key {row['part']})"
     key_id = key_id if isinstance(key_id, str) and _KEY_ID.fullmatch(key_id) else None
     evidence = row["evidence"] if isinstance(row.get("evidence"), Mapping) else {}
@@ -97,9 +110,9 @@ def _key(host: str, row: Mapping, by_key: Mapping[str, list[CertificateSeen]], d
         host=host,
         place=place,
         key_id=key_id,
-        algorithm=_text(row.get("algorithm")),
+        algorithm=_word(row.get("algorithm")),
         public_key=_text(row.get("public_key")),
-        usage=_text(row.get("usage")),
+        usage=_word(row.get("usage")),
         container=_text(row.get("container")),
         encrypted=row.get("encrypted") if isinstance(row.get("encrypted"), bool) else None,
         mode=_mode(row.get("mode")),
@@ -112,7 +125,7 @@ def _key(host: str, row: Mapping, by_key: Mapping[str, list[CertificateSeen]], d
         refusal=_message(row.get("refusal")),
         error=_message(row.get("error")),
         declared=item,
-        row={**row, "host": host},
+        path=_text(row.get("key")) or "",
     )
 
 
@@ -131,8 +144,8 @@ def _certificate(host: str, row: Mapping, kind: str) -> CertificateSeen:
         source=paths[0] if paths else "",
         kind=kind,
         key_id=_text(row.get("key_id")) or "",
-        key_usage=None if usage is None else tuple(map(str, usage)),
-        extended_key_usage=None if extended is None else tuple(map(str, extended)),
+        key_usage=None if usage is None else tuple(_text(bit) or "" for bit in usage),
+        extended_key_usage=None if extended is None else tuple(_text(name) or "" for name in extended),
         subject=_text(row.get("subject")) or "",
         not_before=_text(row.get("not_before")),
         not_after=_text(row.get("not_after")),
@@ -153,7 +166,9 @@ def _der(text: Any) -> bytes:
 
 def _receipt(host: str, row: Mapping) -> ReceiptSeen | None:
     key_id, sealed = row.get("key_id"), row.get("sealed_key")
-    if not (isinstance(key_id, str) and _KEY_ID.fullmatch(key_id) and isinstance(sealed, str)):
+    if not (
+        isinstance(key_id, str) and _KEY_ID.fullmatch(key_id) and isinstance(sealed, str) and _KEY_ID.fullmatch(sealed)
+    ):
         return None
     number, digest = row.get("log_number"), row.get("log_digest")
     return ReceiptSeen(
@@ -172,12 +187,18 @@ def _mode(value: Any) -> int | None:
 
 
 def _rows(result: Mapping, name: str) -> list[Mapping]:
-    return _dicts(result.get(name))
+    return dicts(result.get(name))
 
 
-def _dicts(value: Any) -> list[Mapping]:
+def dicts(value: Any) -> list[Mapping]:
+    """The dictionaries of a list; none of what is no list."""
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, (list, tuple)) else []
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """A text that can be written anywhere: no lone surrogates, and no longer than a path may be."""
+    return None if value is None else str(value)[:_LONGEST].encode("utf-8", "backslashreplace").decode()
+
+
+def _word(value: Any) -> str | None:
+    return (_text(value) or "")[:_LONGEST_WORD] if isinstance(value, str) else None

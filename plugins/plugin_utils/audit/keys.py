@@ -32,6 +32,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import jud
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy.model import Policy, Violation
 
 _OPEN_TO_OTHERS = 0o077
+_LAST = datetime.datetime(9000, 1, 1, tzinfo=datetime.timezone.utc)
 #: What a policy's rule is called, and the kind of finding that tells of it; other rules are KL023.
 _KINDS = {
     "maximum_mode": catalogue.READABLE_BY_OTHERS,
@@ -88,9 +89,11 @@ def made(key: KeySeen, vault: VaultSeen | None) -> tuple[datetime.datetime, str]
 def moment_of(text: str | None) -> datetime.datetime | None:
     """The moment of a text that a host sent, or None."""
     try:
-        return times.parse(text) if text else None
+        moment = times.parse(text) if text else None
     except FormatError:
         return None
+    # 9999-12-31 means "no end" (RFC 5280 section 4.1.2.5), and leaves no room for any reckoning.
+    return min(moment, _LAST) if moment else None
 
 
 def is_archived(key_id: str | None, vault: VaultSeen | None) -> bool | None:

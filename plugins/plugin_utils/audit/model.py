@@ -95,7 +95,7 @@ class KeySeen:
         certificates: those on this host for this key.
         ssh_uses: where its public key stands for SSH.
         declared: its item of ``keyops_keys``, or an empty dictionary.
-        row: what the host sent, for the policy.
+        path: the reference as the host knows it, without the number of the key in its file.
     """
 
     host: str
@@ -116,7 +116,7 @@ class KeySeen:
     refusal: str | None = None
     error: str | None = None
     declared: dict = field(default_factory=dict, repr=False)
-    row: dict = field(default_factory=dict, repr=False)
+    path: str = ""
 
     @property
     def on_token(self) -> bool:

@@ -167,10 +167,9 @@ def _repairs(
     wrong = {(one.host, one.place) for one in findings if one.kind in _REPAIRED}
     found: dict[tuple[str, str], dict] = {}
     for key in all_keys:
-        path = str(key.row.get("key", ""))
-        if (key.host, key.place) in wrong and key.mode is not None and path[:1] == "/":
+        if (key.host, key.place) in wrong and key.mode is not None and key.path[:1] == "/":
             rules = policy.rule_for(judgement.usages[key.host, key.place].name) if policy else {}
-            change = dict(_repair(key, key.mode, rules))
+            path, change = key.path, dict(_repair(key, key.mode, rules))
             if change:
                 # Without its passphrase, the host cannot compare the key ID of an encrypted key.
                 key_id = None if key.encrypted else key.key_id

@@ -17,6 +17,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import usages
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import CertificateSeen, KeySeen, VaultSeen
 
+#: What else is stated is no usage, and states nothing.
+_KNOWN = frozenset((*USAGE_BITS, CONFLICT))
 SIGNING_BITS = frozenset({"digitalSignature", "nonRepudiation", "contentCommitment", "keyCertSign", "cRLSign"})
 _TRANSPORT = frozenset({"keyEncipherment", "dataEncipherment"})
 _AGREEMENT = frozenset({"keyAgreement", "encipherOnly", "decipherOnly"})
@@ -61,7 +63,7 @@ class Usage:
 
 def of_key(key: KeySeen, vault: VaultSeen | None) -> Usage:
     """What this key is for."""
-    stated = {who: usage for who, usage in _stated(key, vault) if usage}
+    stated = {who: usage for who, usage in _stated(key, vault) if usage in _KNOWN}
     derived = frozenset(usage for one in key.certificates for usage in of_certificate(one))
     if key.ssh_uses or key.container == "openssh":
         derived |= {"authentication"}

@@ -110,7 +110,11 @@ def _badkeys(required: bool) -> tuple[Any, str | None]:
 
 
 def _by_badkeys(check: Any, names: Iterable[str], pem: str) -> tuple[Kind, str] | None:
-    results = check(pem, names).get("results", {})
+    try:
+        results = check(pem, names).get("results", {})
+    except (ValueError, TypeError, ArithmeticError):
+        # Somebody else's public key, with numbers that no key has.
+        return None
     for name, result in sorted(results.items(), key=lambda item: item[0] != _BLOCKLIST):
         # The library also returns the factors that it has found. They go no further.
         if name == _BLOCKLIST:

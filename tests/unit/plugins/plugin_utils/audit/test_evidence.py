@@ -212,6 +212,7 @@ def test_an_anchor_that_cannot_be_read_is_told(audit):
         audit({}, trust_anchors=[f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"])
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_mutated_certificates_end_nothing(audit, vault):
     """Whatever a host sends as a certificate: at worst it proves nothing."""
     key, chance = made.new_key(), random.Random(4711)

@@ -6,11 +6,16 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import random
+
 import gathered_facts as made
 import pytest
 import story
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from ansible_collections.keyops.lifecycle.plugins.filter.audit_report import audit_report
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, PolicyError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes, signing_register
@@ -302,3 +307,41 @@ def test_repairs_only_narrow_modes_and_name_owners(audit):
         {"key": "/a", "mode": "0600"},
         {"key": "/c", "owner": "app"},
     ]
+
+
+_JUNK = (None, True, -1, 7.5, "", "x", "9" * 5000, "9999-12-31T23:59:59Z", "\ud800", [], [None], {}, {"x": []}, [[3]])
+
+
+def _places(value, path=()):
+    """The path to every value of a structure."""
+    yield path
+    for name, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
+        yield from _places(inner, (*path, name))
+
+
+def test_whatever_one_host_sends_the_others_are_audited(audit, vault):
+    chance, key = random.Random(99), made.new_key()
+    receipt = archive(vault, key)
+    for dummy in range(400):
+        bad = sound_host()
+        bad.key("/etc/mail.key", key, usage="key_agreement")
+        bad.certificate("/etc/mail.pem", key, ("keyAgreement",))
+        bad.authorized.append({"path": "/a", "line": 1, "key_id": made.key_id_of(key)})
+        bad.receipts.append(dict(receipt))
+        result = copy.deepcopy(bad.result())
+        for path in chance.sample([place for place in _places(result) if place], 3):
+            inner = result
+            try:
+                for name in path[:-1]:
+                    inner = inner[name]
+                inner[path[-1]] = chance.choice(_JUNK)
+            except (KeyError, IndexError, TypeError):
+                continue
+        outcome = audit({"bad": result, "web9": sound_host()}, policy="nist-sp800-57", check_mode=True)["audit"]
+        assert not [row for row in outcome["findings"] if row["host"] == "web9"]
+        json.dumps(outcome, ensure_ascii=False).encode()
+        audit_report(outcome, "page").encode()
+        audit_report(outcome, "sarif")
+        audit_report(outcome, "metrics").encode()
