@@ -11,7 +11,8 @@ What it sees to, for all of them:
    reaches a host.
 3. Modules are pipelined, or refused: without pipelining the arguments, passphrases among them, lie in a file on the
    host, where a killed run leaves them.
-4. What a host returns is compared with its digest before any of it is used.
+4. What a host returns is compared with its digest before any of it is used, and nothing in it sets variables or
+   changes the inventory: a host must not rule over the play that looks at it.
 5. The task's own copy of its options is masked before anything happens, because callbacks get it with the result; so
    are the module's options once they are in the module, because ANSIBLE_DEBUG prints them.
 6. A ``KeyopsError`` becomes one failed result with ``msg`` and ``error_class``.
@@ -179,13 +180,20 @@ class LifecycleAction(ActionBase):
         if relay is not None:
             arguments["relay"] = json.dumps(relay)
         name = self.module_for(params)
-        result = self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars)
+        result = self._harmless(self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars))
         if result.get("failed") or "digest" not in result:
-            raise HostFailed({"failed": True, **result})
+            result.pop("results", None)
+            raise HostFailed({**result, "failed": True})
         relayed = result.pop("relay", None)
         if result.pop("digest") != digest_of(result["results"], relayed):
             raise DigestMismatch("what the host returned was altered on its way (its digest differs); nothing was used")
         return HostReply(bool(result.get("changed")), result["results"], relayed, result)
+
+    def _harmless(self, result: dict) -> dict:
+        """What a host returns, without that which Ansible itself acts on: facts are variables, for every later task."""
+        own = {self._discovered_interpreter_key: self._discovered_interpreter}  # what this process found out itself
+        kept = {name: value for name, value in result.items() if not _acted_on(name)}
+        return {**kept, "ansible_facts": own} if self._discovered_interpreter_key else kept
 
     def _configure_module(self, module_name: str, module_args: dict, task_vars: dict) -> Any:
         """The module with its options inside; then the options themselves are masked, in place."""
@@ -282,6 +290,11 @@ def _garbage_kept() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _acted_on(name: str) -> bool:
+    """Whether Ansible acts on a member of a result, whoever returns it: ``ansible_facts``, ``ansible_stats``, ..."""
+    return name.startswith("ansible_") or name in ("add_host", "add_group")
 
 
 def _given(value: Any) -> Any:

@@ -77,6 +77,7 @@ class TwoVaults(LifecycleAction):
 
     def __init__(self, **args: object) -> None:
         self._task, self._connection = Task(**args), None
+        self._discovered_interpreter_key, self._discovered_interpreter = None, False
         self.sent: dict = {}
 
     def _require_pipelining(self) -> None:
