@@ -91,6 +91,28 @@ def test_a_pin_of_another_length_is_told(opencryptoki: tokens.Store) -> None:
     assert "123456789012" not in refused["msg"]
 
 
+def test_no_number_of_runs_locks_a_token_that_counts(opencryptoki: tokens.Store) -> None:
+    """openCryptoki locks after three wrong PINs, and a task that changes a PIN has two to try."""
+    for number in range(4):
+        refused = make(opencryptoki, pin=f"999{number}", old_pin=f"888{number}")
+        assert refused["error_class"] == "WrongPin", refused
+    assert "not tried" in refused["msg"]
+    login = ["pkcs11-tool", "--module", opencryptoki.library, "--token-label", "ops", "--login", "--list-objects"]
+    opencryptoki.run([*login, "--pin", opencryptoki.pins["pin"]])  # what the message says
+    assert make(opencryptoki)["results"][0]["action"] == "kept"
+
+
+def test_the_security_officer_sets_a_locked_pin_anew(opencryptoki: tokens.Store) -> None:
+    login = ["pkcs11-tool", "--module", opencryptoki.library, "--token-label", "ops", "--login", "--list-objects"]
+    for dummy in range(4):
+        opencryptoki.run([*login, "--pin", "00000000"])
+    assert "USER_PIN_LOCKED" in look(opencryptoki)["results"][0]["tokens"][0]["flags"]
+    refused = make(opencryptoki, so_pin=None, old_so_pin=None)
+    assert refused["error_class"] == "WrongPin" and "security officer" in refused["msg"]
+    assert make(opencryptoki)["results"][0]["action"] == "pin_set"
+    assert make(opencryptoki)["results"][0]["action"] == "kept"
+
+
 SIGNING = {"usage": "signature", "algorithm": "rsa-2048"}
 OPENING = {"usage": "key_transport", "algorithm": "rsa-2048"}
 

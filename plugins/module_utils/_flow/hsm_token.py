@@ -125,9 +125,12 @@ def _decide(wish: _Wish) -> _Decision:
     facts, token = named[0]
     if wish.reinitialize:
         _require(wish, "so_pin", "to initialise the token again")
+        session.refuse_last_try(facts, session.SECURITY_OFFICER)
         _check_may_go(wish, facts, token)
         return _Decision(wish, "initialize", facts, token)
-    if "USER_PIN_INITIALIZED" not in facts.flags and wish.pins["pin"] is not None:
+    # A locked user PIN is the security officer's to set anew, who must be asked for it by giving so_pin.
+    locked = "USER_PIN_LOCKED" in facts.flags and wish.pins["so_pin"] is not None
+    if ("USER_PIN_INITIALIZED" not in facts.flags or locked) and wish.pins["pin"] is not None:
         _require(wish, "so_pin", "to set the user PIN")
         return _Decision(wish, "set_pin", facts, token)
     return _Decision(wish, "keep", facts, token)
@@ -236,11 +239,16 @@ def _pins_changed(wish: _Wish, token: Any) -> str:
             # Writable: a failed login leaves its session open, and beside one that only reads no officer logs in.
             with session.opened(token, new, who, writable=True):
                 continue
-        except WrongPin:
+        except WrongPin as error:
             if old is None:
                 raise
-        with session.opened(token, old, who, writable=True) as opened:
-            opened.set_pin(old, new)
+            first = error
+        try:
+            # Not tried when the first has left one try: two wrong PINs of one task must not lock the token.
+            with session.opened(token, old, who, writable=True) as opened:
+                opened.set_pin(old, new)
+        except WrongPin as error:
+            raise WrongPin(f"{name}: {first}. Then, with old_{name}: {error}") from error
         changed = True
     return "change_pin" if changed else "keep"
 

@@ -39,9 +39,11 @@ def opened(token: Any, pin: str | None = None, who: str = USER, writable: bool =
         WrongPin: the PIN is wrong, or was not tried because the next wrong one would lock the token.
         TokenError: the token refuses.
     """
-    facts = facts_of(token)
+    # Asked anew: what python-pkcs11 keeps is from before, and another process may have used up tries since.
+    with told_errors("looking at a token"):
+        facts = facts_of(token.slot.get_token())
     if pin is not None:
-        _refuse_last_try(facts, who)
+        refuse_last_try(facts, who)
     try:
         login = {} if pin is None else {"user_pin" if who == USER else "so_pin": pin}
         session = token.open(rw=writable or who == SECURITY_OFFICER, **login)
@@ -95,7 +97,12 @@ def pin_from_file(path: str) -> str:
     return pin
 
 
-def _refuse_last_try(facts: TokenFacts, who: str) -> None:
+def refuse_last_try(facts: TokenFacts, who: str) -> None:
+    """Refuse a PIN that could lock the token when it is wrong.
+
+    Raises:
+        WrongPin: the token is locked, or the next wrong PIN locks it.
+    """
     if f"{_FLAGS[who]}_LOCKED" in facts.flags:
         raise WrongPin(f"pin: the token {facts.label!r} is locked for the {who}; {_unlock(who)}")
     if f"{_FLAGS[who]}_FINAL_TRY" in facts.flags:
