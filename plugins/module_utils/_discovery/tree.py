@@ -211,7 +211,9 @@ class Walk:
             self._elsewhere += status.st_dev not in self._kernels_own
         elif len(waiting) >= _MOST_WAITING:
             self.complete = False
-            self.problems.add(f"{reading.shown(folder)}: not looked at to its end, too many folders")
+            self.problems.add(
+                f"{reading.shown(folder)}: not looked at to its end, {_MOST_WAITING} folders wait; search part by part"
+            )
         else:
             waiting.append((path, (status.st_dev, status.st_ino)))
 
