@@ -54,6 +54,38 @@ with session.opened(token, asked["pin"]) as opened:
     both = [base64.b64encode(part).decode() for part in (wrapped.blob, session_key)]
 print(json.dumps({"wrapping": wrapped.wrapping, "hash": oaep_hash, "blob": both[0], "key": both[1]}))
 """
+#: One RSA key as two private keys: one that signs, and one that only decrypts. The second may have a certificate.
+_TWINS = """
+import base64, json, sys
+import pkcs11
+from pkcs11 import Attribute as A, CertificateType, KeyType, ObjectClass
+from cryptography.hazmat.primitives import serialization
+asked = json.load(sys.stdin)
+key = serialization.load_pem_private_key(asked["key"].encode(), None)
+own, public = key.private_numbers(), key.public_key().public_numbers()
+data = lambda number: number.to_bytes((number.bit_length() + 7) // 8, "big")
+numbers = {A.MODULUS: data(public.n), A.PUBLIC_EXPONENT: data(public.e)}
+secret = {
+    A.PRIVATE_EXPONENT: data(own.d), A.PRIME_1: data(own.p), A.PRIME_2: data(own.q),
+    A.EXPONENT_1: data(own.dmp1), A.EXPONENT_2: data(own.dmq1), A.COEFFICIENT: data(own.iqmp),
+}
+token = pkcs11.lib(asked["library"]).get_token(token_label=asked["token"])
+with token.open(rw=True, user_pin=asked["pin"]) as session:
+    for label, signs in asked["labels"].items():
+        named = {A.LABEL: label, A.ID: label.encode(), A.TOKEN: True, A.KEY_TYPE: KeyType.RSA, **numbers}
+        session.create_object({**named, A.CLASS: ObjectClass.PUBLIC_KEY})
+        session.create_object({
+            **named, **secret, A.CLASS: ObjectClass.PRIVATE_KEY, A.PRIVATE: True, A.SENSITIVE: True,
+            A.EXTRACTABLE: not signs, A.MODIFIABLE: False, A.SIGN: signs, A.SIGN_RECOVER: False,
+            A.DECRYPT: not signs, A.UNWRAP: False, A.DERIVE: False,
+        })
+    if asked["certificate"]:
+        session.create_object({
+            A.CLASS: ObjectClass.CERTIFICATE, A.CERTIFICATE_TYPE: CertificateType.X_509, A.TOKEN: True,
+            A.LABEL: "elsewhere", A.ID: b"other", A.SUBJECT: b"0\\0", A.VALUE: base64.b64decode(asked["certificate"]),
+        })
+print("{}")
+"""
 
 RSA = {"algorithm": "rsa-2048", "usage": "key_transport", "label": "mail"}
 LABELS = ("mail", "notes", "ec-p384", "ec-p521")
@@ -252,6 +284,33 @@ def test_what_may_not_be_archived_is_refused_by_its_class(scene, host):
     assert _refused(scene, host, host.key("stays"))["class"] == "NotWrappable"
     curve = _refused(scene, host, host.key("curve"))
     assert curve["class"] == "NotWrappable" and "does not wrap the key 'curve'" in curve["message"]
+
+
+@pytest.mark.parametrize(
+    ("certified", "labels", "refusal"),
+    [
+        (False, {"signer-1": True, "twin-1": False}, "SigningAttributeRefused"),
+        (True, {"twin-2": False}, "SigningCertificateRefused"),
+        (True, {"signer-3": True, "twin-3": False}, "SigningAttributeRefused"),
+    ],
+)
+def test_a_key_that_signs_as_another_object_of_its_token_is_refused(scene, host, tmp_path, certified, labels, refusal):
+    """Whatever its own object says: another private key with the same public half signs, or a certificate does."""
+    key, certificate, label = tmp_path / "twin.key", b"", list(labels)[-1]
+    story.openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key)
+    if certified:
+        options = ("-subj", "/CN=twin", "-days", "9", "-addext", "keyUsage=critical,digitalSignature,keyCertSign")
+        certificate = story.openssl("req", "-x509", "-new", "-key", key, "-outform", "DER", *options)
+    about = {"library": host.store.library, "token": "ops", "pin": host.pin, "labels": labels}
+    host.store.python(_TWINS, key=key.read_text(), certificate=canonical.encode(certificate), **about)
+    assert _refused(scene, host, host.key(label, usage="key_transport"))["class"] == refusal
+    key_id = canonical.digest(story.openssl("pkey", "-in", key, "-pubout", "-outform", "DER"))
+    assert not _records(scene, key_id)
+    looking = {"keys": [], "tokens": [{"uri": host.store.uri("ops"), "pin": host.pin}], "authorized_keys": []}
+    looking = {**looking, "search": None, "state_dir": str(host.machine.folder / "state")}
+    told = [row for row in host.store.call("inspect", **looking)["results"] if row["key_id"] == key_id]
+    assert len(told) == len(labels) and not any(row["archivable"] for row in told)
+    assert {row["refusal"]["class"] for row in told} == {refusal}
 
 
 def test_wrong_options_are_told(scene, host, archived):

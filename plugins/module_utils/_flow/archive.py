@@ -110,13 +110,15 @@ def _examine(task: HostTask, on_tokens: Any) -> tuple[list[_Examined], list[str]
     for option in ("search", "authorized_keys"):
         _check_absolute(option, task.params[option])
     places = SshPlaces(extra=tuple(task.params["authorized_keys"]))
-    gathered = evidences.gather(subjects, _state_dir(task), task.params["search"], places)
+    on_token = on_tokens.findings if on_tokens else None
+    gathered = evidences.gather(subjects, _state_dir(task), task.params["search"], places, on_token)
     found = {one.facts.key_id: (one, receipt) for one, receipt in zip(gathered.evidence, gathered.receipts)}
     examined = [
         _judged(item, *found[facts.key_id], on_tokens) if facts else _coming(item)
         for item, facts in zip(task.params["keys"], read)
     ]
-    return examined, [f"not looked at for evidence: {text}" for text in gathered.not_looked_at]
+    not_looked_at = (*gathered.not_looked_at, *(on_token.not_looked_at if on_token else ()))
+    return examined, [f"not looked at for evidence: {text}" for text in not_looked_at]
 
 
 def _check_absolute(option: str, paths: list[str]) -> None:

@@ -8,6 +8,7 @@
 2. It wraps K to every agent, and proves with a CMAC under K whose key it is.
 3. What came out is sealed as any key is; only then the quorum's mathematics and the vault see it.
 
+Before that, all objects of the tokens are read: the same key may be there again and sign, and so may a certificate say.
 No step has K or the private key as a value of this process. The possession challenge is answered by the token.
 """
 
@@ -23,6 +24,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     StateError,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_certificates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import Asked, OpenToken, OpenTokens
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession, reference, token_facts
@@ -39,6 +41,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.wrapped_
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card, session
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.wrapping import Wrapped, Wrapper
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import reading
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.discovery import Findings
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,16 @@ class _Key:
 
 
 class TokenKeys:
-    """The items of ``keys`` that are on tokens, until the tokens are closed."""
+    """The items of ``keys`` that are on tokens, until the tokens are closed.
+
+    Attributes:
+        findings: the certificates on these tokens.
+    """
 
     def __init__(self, items: list[dict], tokens: OpenTokens) -> None:
-        self._keys = {item["key"]: _found(item, tokens.of(item["key"])) for item in items}
+        pool = token_facts.Pool(one for token in tokens.all for one in token.found)
+        self._keys = {item["key"]: _found(item, tokens.of(item["key"]), pool) for item in items}
+        self.findings = _findings(tokens)
         self._wrappers: dict[int, Wrapper] = {}
 
     def facts(self, item: dict, check_mode: bool) -> KeyFacts | None:
@@ -141,7 +151,7 @@ def opened(items: list[dict], state_dir: str, check_mode: bool) -> Iterator[Toke
     lock_in = None if check_mode else state_dir
     with OpenTokens([_asked(item) for item in items], lock_in, missing_ok=check_mode) as tokens:
         for token in tokens.all:
-            token.survey()
+            token.survey(in_full=True)
         yield TokenKeys(items, tokens)
 
 
@@ -152,7 +162,20 @@ def _asked(item: dict) -> Asked:
     return Asked(item["key"], uri, session.pin_for(item["pin"], uri))
 
 
-def _found(item: dict, token: OpenToken | None) -> _Key:
+def _found(item: dict, token: OpenToken | None, pool: token_facts.Pool) -> _Key:
     pair = token.key(reference.parse(item["key"]).uri) if token else None
     one = pair.private if pair else None
-    return _Key(token, one, token_facts.facts_of(one) if one else None)
+    return _Key(token, one, pool.facts(token_facts.facts_of(one)) if one else None)
+
+
+def _findings(tokens: OpenTokens) -> Findings:
+    told = [token_certificates.read(token.found, token.facts) for token in tokens.all]
+    nameless = [
+        reading.shown(f"the key {one.label!r} on the token {token.facts.label!r}")
+        + ": it may sign, and the token does not tell its public half, so it may be any key"
+        for token in tokens.all
+        for one in token.found
+        if one.kind == "private_key" and one.key_id is None and token_facts.may_sign(one.attributes)
+    ]
+    found = tuple(one for some, dummy in told for one in some)
+    return Findings(found, (*(text for dummy, some in told for text in some), *nameless))

@@ -11,13 +11,11 @@ token are evidence for every key of the task.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    FormatError,
     KeyopsError,
     KeyUnreadable,
     OptionError,
@@ -25,6 +23,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     TokenError,
     WrongPin,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_certificates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.hsm_info import read_token
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, token_facts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
@@ -33,7 +32,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import ob
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import TokenFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.uri import TokenUri
-from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, evidence, reading
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import evidence, reading
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts
 
 _TOKEN_PARTS = ("token", "manufacturer", "model", "serial")
@@ -86,6 +85,7 @@ class _Surveyed:
     logged_in: bool
     objects: list[TokenObject] = field(repr=False)
     certificates: tuple[CertificateFacts, ...] = ()
+    not_looked_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,13 @@ def look(items: Sequence[dict], tokens: Sequence[dict]) -> Looked:
         _found(one, key) for one in searched for key in _private(one.objects) if _name(one.facts, key) not in seen
     )
     told = tuple(certificate for one in known.values() for certificate in one.certificates)
-    return Looked(named, found, told, tuple(problems))
+    problems += [problem for one in known.values() for problem in one.not_looked_at]
+    pool = token_facts.Pool(key for one in known.values() for key in one.objects)
+    return Looked(_pooled(named, pool), _pooled(found, pool), told, tuple(problems))
+
+
+def _pooled(keys: tuple[KeyOnToken, ...], pool: token_facts.Pool) -> tuple[KeyOnToken, ...]:
+    return tuple(replace(one, facts=pool.facts(one.facts)) if one.facts else one for one in keys)
 
 
 def _searched(number: int, item: dict, known: dict, problems: list[str]) -> list[_Surveyed]:
@@ -159,17 +165,7 @@ def _survey(named: TokenUri, pin: str | None, known: dict) -> list[_Surveyed]:
 def _read(path: str, facts: TokenFacts, token: Any, pin: str | None) -> _Surveyed:
     with session.opened(token, pin) as opened:
         found = objects.survey(opened)
-        on_token = tuple(fact for one in found if one.kind == "certificate" for fact in _certificate(one, facts))
-    return _Surveyed(path, facts, pin is not None, found, on_token)
-
-
-def _certificate(one: TokenObject, facts: TokenFacts) -> tuple[CertificateFacts, ...]:
-    """A certificate object's facts; none for what is no X.509 certificate."""
-    value = objects.told_attributes(one.handle, ("VALUE",)).get("VALUE")
-    with contextlib.suppress(FormatError):
-        source = reading.shown(f"the object {one.label!r} on the token {facts.label!r}")
-        return (certificates.of_der(bytes(value or b""), source),)
-    return ()
+        return _Surveyed(path, facts, pin is not None, found, *token_certificates.read(found, facts))
 
 
 def _named(item: dict, known: dict) -> KeyOnToken:

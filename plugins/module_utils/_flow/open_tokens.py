@@ -58,7 +58,7 @@ class OpenToken:
         pin: that it is logged in to with.
         asked: the keys of the task that are on it.
         session: writable, with the user logged in.
-        found: its objects; those with labels of the task in full.
+        found: its objects; those with labels of the task in full, or all.
     """
 
     library: str
@@ -69,13 +69,16 @@ class OpenToken:
     session: Any = None
     found: list[TokenObject] = field(default_factory=list, repr=False)
 
-    def survey(self) -> None:
+    def survey(self, in_full: bool = False) -> None:
         """Read the objects, in one pass.
+
+        Args:
+            in_full: every object, since any may be evidence about a key.
 
         Raises:
             TokenError: the token fails.
         """
-        labels = {one.uri.label for one in self.asked if one.uri.label} | {keys.UNFINISHED}
+        labels = None if in_full else {one.uri.label for one in self.asked if one.uri.label} | {keys.UNFINISHED}
         with libraries.told_errors(f"reading the objects of the token {self.facts.label!r}"):
             self.found = objects.survey(self.session, labels)
 

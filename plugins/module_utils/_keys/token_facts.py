@@ -8,11 +8,13 @@
   do not tell which of the three signing usages it has.
 - A usage that can still be changed (MODIFIABLE) binds the key to nothing: it may have signed before.
 - What the token does not tell is not taken for false: then the key is bound to no single usage (``conflict``).
+- A token may hold one key several times, with other attributes each: a key signs when any of its objects does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyUnreadable
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity
@@ -36,7 +38,7 @@ def usage_of_attributes(attributes: Mapping[str, bool]) -> str | None:
         ``signature`` for every key that may sign; ``key_transport`` or ``key_agreement``; ``conflict`` for a key that
         may do both or nothing, or does not tell; None for one whose attributes can still be changed.
     """
-    if any(attributes.get(name) for name in _SIGNING):
+    if may_sign(attributes):
         return "signature"
     if "sign" not in attributes:
         return CONFLICT
@@ -47,6 +49,11 @@ def usage_of_attributes(attributes: Mapping[str, bool]) -> str | None:
     if transports == agrees:
         return CONFLICT
     return "key_transport" if transports else "key_agreement"
+
+
+def may_sign(attributes: Mapping[str, bool]) -> bool:
+    """Whether the token says that the key signs."""
+    return any(attributes.get(name) for name in _SIGNING)
 
 
 def facts_of(one: TokenObject) -> KeyFacts:
@@ -68,3 +75,27 @@ def facts_of(one: TokenObject) -> KeyFacts:
         usage_of_attributes(one.attributes),
         CONTAINER,
     )
+
+
+class Pool:
+    """Private keys of tokens by their public halves: what all objects of one key may do, counts for each of them."""
+
+    def __init__(self, found: Iterable[TokenObject]) -> None:
+        """
+        Args:
+            found: objects that were read in full; of several tokens, where a task looks at several.
+        """
+        self._usages: dict[str, set[str | None]] = {}
+        for one in found:
+            if one.kind == "private_key" and one.key_id is not None:
+                self._usages.setdefault(one.key_id, set()).add(usage_of_attributes(one.attributes))
+
+    def facts(self, facts: KeyFacts) -> KeyFacts:
+        """A key's facts, with the usage of all its objects: of differing ones the worst."""
+        usages = self._usages.get(facts.key_id, set()) | {facts.bound_usage}
+        if len(usages) == 1:
+            return facts
+        for worst in ("signature", CONFLICT, None):
+            if worst in usages:
+                return replace(facts, bound_usage=worst)
+        return replace(facts, bound_usage=CONFLICT)
