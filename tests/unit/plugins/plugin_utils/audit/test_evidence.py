@@ -13,6 +13,7 @@ import time
 import gathered_facts as made
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InternalError
 from cryptography.hazmat.primitives import hashes, serialization
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, VaultForbidden
@@ -203,6 +204,19 @@ def test_no_number_of_certificates_hides_a_true_authority(audit, vault, monkeypa
         monkeypatch.setattr(proving, "_AUTHORITIES", 10)
     audit({"a1": false, "web1": host}, trust_anchors=[_PEM])
     assert made.key_id_of(key) in freezes.frozen(vault, [made.key_id_of(key)])
+
+
+@pytest.mark.parametrize("raised", [InternalError("", []), OverflowError(), x509.DuplicateExtension("", None)])
+def test_whatever_the_library_raises_of_a_certificate_is_no_proof(audit, vault, monkeypatch, raised):
+    def fail(*_arguments):
+        raise raised
+
+    key = made.new_key()
+    host = _with(_chain(key, 0)[0], key=key)
+    host.receipts.append(archive(vault, key))
+    monkeypatch.setattr(proving, "_verify", fail)
+    assert "KL011" in [row[0] for row in told(audit({"web1": host}, trust_anchors=[_PEM]))]
+    assert not freezes.frozen(vault, [made.key_id_of(key)])
 
 
 def test_an_anchor_that_cannot_be_read_is_told(audit):
