@@ -81,7 +81,9 @@ options:
         description: Only on this host.
         type: str
       place:
-        description: Only at this place. C(*) stands for any text.
+        description:
+          - Only at this place. C(*) stands for any text.
+          - One that begins with C(*) or C(/*) fits every place and needs a host, a key ID or a fingerprint beside it.
         type: str
       key_id:
         description: Only for this key.
@@ -94,7 +96,7 @@ options:
         type: str
         required: true
       expires:
-        description: Last day of the acceptance, C(YYYY-MM-DD). After that the finding counts again.
+        description: Last day of the acceptance, C(YYYY-MM-DD), within a year. After that the finding counts again.
         type: str
         required: true
   expected_heads:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import planted_fleet
@@ -77,7 +78,7 @@ def test_reports_lie_beside_the_outcome(world: Planted, first: str) -> None:
 def test_second_audit_mends_accepts_and_alarms_no_more(world: Planted, first: str) -> None:
     before = (world.folder / "audits" / "head.json").read_text()
     accepted = [
-        {"id": "dual-usage", "host": "host1", "reason": "ticket 1", "expires": "2099-01-01"},
+        {"id": "dual-usage", "host": "host1", "reason": "ticket 1", "expires": str(date.today() + timedelta(days=300))},
         {"id": "KL006", "place": "/srv/*", "reason": "ticket 2", "expires": "2020-01-01"},
     ]
     done = world.play(AUDIT, keyops_audit_fix=True, keyops_audit_accepted=accepted, keyops_audit_fail_at="never")

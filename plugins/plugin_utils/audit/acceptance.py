@@ -5,7 +5,8 @@
 """Accepted findings: each acceptance has a reason and an end, and counts for nothing after that.
 
 An acceptance names the kind (ID or slug) and narrows it by host, place, key ID or fingerprint; a place may have ``*``.
-One that would take in a whole kind is refused: it would also accept what nobody has looked at yet.
+One that would take in a whole kind is refused, and so is one for longer than a year: both would also accept what
+nobody has looked at yet.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import cata
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import Finding
 
 _NARROWING = ("host", "place", "key_id", "fingerprint")
+_LONGEST = datetime.timedelta(days=366)
+#: What a place begins with that leaves everything open.
+_OPEN = re.compile(r"/*[*?\[]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -55,24 +59,41 @@ class Accepted:
     is_over: bool
 
 
-def read(options: Sequence[Mapping]) -> list[Acceptance]:
+def read(options: Sequence[Mapping], today: datetime.date) -> list[Acceptance]:
     """The acceptances of the option.
 
     Raises:
         OptionError: naming the item and what is wrong with it.
     """
-    return [_read(item, f"accepted[{number}]") for number, item in enumerate(options)]
+    return [_read(item, f"accepted[{number}]", today) for number, item in enumerate(options)]
 
 
-def _read(item: Mapping, option: str) -> Acceptance:
+def _read(item: Mapping, option: str, today: datetime.date) -> Acceptance:
     kind = catalogue.BY_NAME.get(str(item["id"]))
     if kind is None:
         raise OptionError(f"{option}.id: {str(item['id'])!r} is no kind of finding; docs/audit.md lists them")
     if not str(item["reason"]).strip():
         raise OptionError(f"{option}.reason: say why it is accepted")
+    return Acceptance(
+        kind=kind, reason=str(item["reason"]), expires=_end(item, option, today), **_narrowed(item, option)
+    )
+
+
+def _narrowed(item: Mapping, option: str) -> dict[str, str | None]:
+    """What the acceptance is narrowed by."""
     narrow = {name: str(item[name]) if item.get(name) is not None else None for name in _NARROWING}
     if not any(narrow.values()):
         raise OptionError(f"{option}: name host, place, key_id or fingerprint; a whole kind cannot be accepted")
+    if not any(narrow[name] for name in _NARROWING if name != "place") and _OPEN.match(narrow["place"] or ""):
+        raise OptionError(
+            f"{option}.place: {narrow['place']!r} fits every place; begin it with a folder, or name host, key_id or "
+            "fingerprint beside it"
+        )
+    return narrow
+
+
+def _end(item: Mapping, option: str, today: datetime.date) -> datetime.date:
+    """The last day."""
     text = str(item["expires"])
     try:
         if not _DAY.fullmatch(text):
@@ -80,7 +101,9 @@ def _read(item: Mapping, option: str) -> Acceptance:
         expires = datetime.date.fromisoformat(text)
     except ValueError as error:
         raise OptionError(f"{option}.expires: give the last day as YYYY-MM-DD") from error
-    return Acceptance(kind=kind, reason=str(item["reason"]), expires=expires, **narrow)
+    if expires > today + _LONGEST:
+        raise OptionError(f"{option}.expires: nothing is accepted for longer than a year; look at it again until then")
+    return expires
 
 
 def of(

@@ -53,7 +53,7 @@ def audit(task: ControllerTask) -> dict:
         weak_keys=params["weak_keys"],
         tokens=params["tokens"],
     )
-    acceptances = acceptance.read(params["accepted"])
+    acceptances = acceptance.read(params["accepted"], wanted.moment.now.date())
     hosts = gathered.hosts(_mapping(params["gathered"], "gathered"), _mapping(params["declared"], "declared"))
     seen = _look(task, hosts) if task.vault else None
     judgement = judge.judge(hosts, seen, wanted)

@@ -275,7 +275,7 @@ def test_accepted_findings_do_not_count_until_they_are_over(audit):
     host = sound_host()
     host.key("/srv/app/a.key", usage="signature", mode="0644")
     item = {"id": "readable-by-others", "host": "web1", "place": "/srv/app/*", "reason": "ticket 4711"}
-    other = {"id": "KL001", "host": "web9", "reason": "gone", "expires": "2030-01-01"}
+    other = {"id": "KL001", "host": "web9", "reason": "gone", "expires": "2027-01-01"}
     result = audit({"web1": host}, accepted=[{**item, "expires": "2026-11-22"}, other], fail_at="high")
     found = {row["id"]: row for row in result["audit"]["findings"]}
     assert found["KL003"]["accepted"] == {"reason": "ticket 4711", "expires": "2026-11-22"} and not result["reached"]
