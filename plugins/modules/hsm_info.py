@@ -37,6 +37,8 @@ options:
         description:
           - The user PIN. Without it, private objects are not seen.
           - A wrong PIN is tried once, and not at all when it could lock the token.
+          - Whoever logs in waits for other runs with the same library and O(state_dir), so that they do not use up the
+            tries together.
         type: str
       probe:
         description: Whether to find out what the token enforces. It makes RSA keys in the token, which takes seconds.
@@ -44,6 +46,7 @@ options:
         default: false
 extends_documentation_fragment:
   - keyops.lifecycle.attributes.info
+  - keyops.lifecycle.state
   - keyops.lifecycle.step
 requirements:
   - python-pkcs11 >= 0.9
@@ -201,6 +204,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
 
 ARGUMENT_SPEC = {
+    **_options.STATE_DIR,
     "tokens": {
         "type": "list",
         "elements": "dict",

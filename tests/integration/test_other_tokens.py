@@ -29,7 +29,8 @@ def make(store: tokens.Store, **given: object) -> dict:
 
 
 def look(store: tokens.Store, **given: object) -> dict:
-    return store.call("hsm_info", tokens=[{"uri": store.uri("ops"), "pin": None, "probe": False, **given}])
+    item = {"uri": store.uri("ops"), "pin": None, "probe": False, **given}
+    return store.call("hsm_info", tokens=[item], state_dir=str(store.folder / "state"))
 
 
 def found_out(store: tokens.Store) -> dict[str, str]:

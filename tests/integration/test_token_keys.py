@@ -298,7 +298,8 @@ def test_bad_items_are_refused(soft: TokenHost, options: dict, error_class: str,
 
 
 def test_one_key_under_two_names_is_refused(soft: TokenHost) -> None:
-    serial = soft.store.call("hsm_info", tokens=[{"uri": soft.store.uri("ops"), "pin": None, "probe": False}])
+    item = {"uri": soft.store.uri("ops"), "pin": None, "probe": False}
+    serial = soft.store.call("hsm_info", tokens=[item], state_dir=None)
     named = f"pkcs11:serial={serial['results'][0]['tokens'][0]['serial']};object=twice?module-path={soft.store.library}"
     failed(soft.run(soft.key("twice"), soft.key("twice", key=named)), "OptionError", "twice")
     failed(soft.run(soft.key("a"), soft.key("b", pin="another")), "OptionError", "another PIN")

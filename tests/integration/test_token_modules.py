@@ -33,8 +33,12 @@ def test_a_play_makes_a_token_and_tells_nobody_its_pins(tmp_path: Path) -> None:
         tmp_path / "plays", environment={**store.environment, "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log")}
     )
     host = SimpleNamespace(name="host1", vault_path=tmp_path / "vault.db")
-    make = local_play.task("hsm_token", tokens=[{"uri": store.uri("ops"), **pins}], state_dir=str(tmp_path / "state"))
+    make = local_play.task("hsm_token", tokens=[{"uri": store.uri("ops"), **pins}])
     look = local_play.task("hsm_info", tokens=[{"uri": store.uri("ops"), "pin": pins["pin"], "probe": True}])
+    # A play sets the folder once for all of them.
+    make["module_defaults"] = look["module_defaults"] = {
+        "group/keyops.lifecycle.all": {"state_dir": str(tmp_path / "state")}
+    }
     keep = {
         "name": "Keep what was returned",
         "ansible.builtin.copy": {

@@ -5,16 +5,22 @@
 """Looking at PKCS#11 tokens: libraries, slots, mechanisms, objects, and what a token truly enforces.
 
 Nothing is left on a token. A login is made only with a PIN that is given, and only for the one token that is named.
+Whoever logs in holds the library's lock, as every other module does: runs side by side would each try a wrong PIN
+before any of them sees that it counted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, objects, probe, session, uri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects, probe, session, uri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import TokenFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.uri import TokenUri
@@ -34,7 +40,35 @@ def run(task: HostTask) -> FlowResult:
             wanted.append((item, *read_token(item)))
         except KeyopsError as error:
             raise type(error)(f"tokens[{number}]: {error}") from error
-    return FlowResult(False, [_looked_at(item, named, pin) for item, named, pin in wanted])
+    with locked_for_logins([(item["uri"], item["pin"]) for item in task.params["tokens"]], task):
+        return FlowResult(False, [_looked_at(item, named, pin) for item, named, pin in wanted])
+
+
+@contextlib.contextmanager
+def locked_for_logins(wanted: Sequence[tuple[str, str | None]], task: HostTask) -> Iterator[None]:
+    """The libraries of tokens that are logged in to, locked for every other process with this state folder.
+
+    Check mode makes no folder, so it locks only where an earlier run made it.
+
+    Args:
+        wanted: URIs and PINs, of the options; what has no PIN is looked at without waiting. A URI that is none is left
+            out here, and told where it is read.
+
+    Raises:
+        FileError: the state folder cannot be used.
+    """
+    state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+    paths: set[str] = set()
+    for text, pin in wanted:
+        with contextlib.suppress(KeyopsError):
+            named = uri.parse(text)
+            paths |= {named.module_path} if named.module_path and (pin or named.pin_file) else set()
+    if task.check_mode and not os.path.isdir(os.path.join(state_dir, "locks")):
+        paths = set()
+    with contextlib.ExitStack() as locks:
+        for path in sorted(paths):  # in one order, so that two tasks never wait for each other
+            locks.enter_context(keys.locked(state_dir, path))
+        yield
 
 
 def read_token(item: dict) -> tuple[TokenUri, str | None]:

@@ -84,7 +84,7 @@ def run(task: HostTask) -> FlowResult:
     state_dir = params["state_dir"] or _receipts.default_state_dir()
     places = ssh.SshPlaces(extra=tuple(params["authorized_keys"]))
     searched = inspect_search.run(params["search"], places)
-    tokens = _look_at_tokens(params)
+    tokens = _look_at_tokens(task)
     on_tokens = iter(tokens.named if tokens else ())
     named = [
         _of_token(next(on_tokens))
@@ -112,16 +112,18 @@ def run(task: HostTask) -> FlowResult:
     )
 
 
-def _look_at_tokens(params: dict) -> Any:
+def _look_at_tokens(task: HostTask) -> Any:
     """``inspect_tokens.Looked``, or None when no token is named."""
-    items = [item for item in params["keys"] if reference.is_token(item["key"])]
-    searched = params.get("tokens") or []
+    items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
+    searched = task.params.get("tokens") or []
     if not items and not searched:
         return None
     # Not at the top: what looks at files loads nothing of tokens.
-    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import inspect_tokens
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import hsm_info, inspect_tokens
 
-    return inspect_tokens.look(items, searched)
+    pins = [*((one["key"], one.get("pin")) for one in items), *((one["uri"], one["pin"]) for one in searched)]
+    with hsm_info.locked_for_logins(pins, task):
+        return inspect_tokens.look(items, searched)
 
 
 def _of_token(key: Any) -> _Looked:

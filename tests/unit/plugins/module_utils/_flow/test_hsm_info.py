@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 import tokens
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys
 
 PROMISES = {
     "signing_key_does_not_decrypt",
@@ -41,7 +44,8 @@ def nss(tmp_path_factory):
 
 
 def look(store, uri=None, pin=None, probe=False):
-    return store.call("hsm_info", tokens=[{"uri": uri or store.uri("ops"), "pin": pin, "probe": probe}])
+    item = {"uri": uri or store.uri("ops"), "pin": pin, "probe": probe}
+    return store.call("hsm_info", tokens=[item], state_dir=str(store.folder / "state"))
 
 
 def outcomes(answer):
@@ -135,3 +139,22 @@ def test_nss_without_its_parameters_is_told(nss):
     refused = look(nameless, nameless.uri())
     assert refused["error_class"] == "TokenLibraryError"
     assert "environment variables" in refused["msg"]
+
+
+@pytest.mark.parametrize("flow", ["hsm_info", "inspect"])
+def test_who_logs_in_waits_for_the_lock_of_the_library(soft, tmp_path, flow):
+    """Or runs side by side would each try a PIN before any of them sees that the others' were wrong."""
+    state = str(tmp_path / "state")
+    item = {"uri": soft.uri("ops"), "pin": soft.pins["pin"], "probe": False}
+    more = {} if flow == "hsm_info" else {"keys": [], "search": None, "authorized_keys": []}
+    with ThreadPoolExecutor() as runs:
+        with keys.locked(state, soft.library):
+            public = runs.submit(soft.call, flow, tokens=[{**item, "pin": None}], state_dir=state, **more)
+            secret = runs.submit(soft.call, flow, tokens=[item], state_dir=state, **more)
+            checked = runs.submit(soft.call, flow, True, tokens=[item], state_dir=state, **more)
+            assert "error_class" not in public.result()
+            assert not wait([secret, checked], timeout=1).done
+        assert "error_class" not in secret.result() and "error_class" not in checked.result()
+    elsewhere = tmp_path / "elsewhere"
+    assert "error_class" not in soft.call(flow, True, tokens=[item], state_dir=str(elsewhere), **more)
+    assert not elsewhere.exists()
