@@ -91,7 +91,7 @@ def rendered(hosts: int = 8, keys: int = 120, hostile: bool = True) -> tuple[dic
     judgement = judge.judge(seen, vault, wanted)
     first = next(one for one in judgement.findings if one.kind.id == "KL003")
     item = {"id": "KL003", "fingerprint": first.fingerprint, "reason": HOSTILE[0], "expires": "2027-01-01"}
-    built = outcome.build(seen, vault, wanted, judgement, acceptance.read([item]))
+    built = outcome.build(seen, vault, wanted, judgement, acceptance.read([item], made.NOW.date()))
     # As if most encryption keys were archived: records take cryptography, and the page does not look at them.
     for number, row in enumerate(row for row in built["keys"] if row["usage"] in ("key_transport", "key_agreement")):
         row["archived"] = number % 5 != 0
