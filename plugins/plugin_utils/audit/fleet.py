@@ -18,8 +18,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
     RecordedGroup,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import catalogue
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.gathered import dicts
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import catalogue, gathered
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import (
     Finding,
     HostSeen,
@@ -105,20 +104,22 @@ def unaudited(hosts: Sequence[HostSeen]) -> Iterator[Finding]:
             yield Finding(catalogue.PLACE_NOT_AUDITED, host.name, place, "", "; ".join(dict.fromkeys(reasons)))
 
 
-def tokens(probed: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the probes of the hosts' tokens found not to hold; ``probed`` is the result of hsm_info by host."""
+def tokens(probed: Mapping[str, Any], but: frozenset[str] = frozenset()) -> Iterator[Finding]:
+    """What the probes of the hosts' tokens found not to hold, and hosts whose tokens could not be looked at.
+
+    Args:
+        probed: the result of hsm_info by host; a host without tokens has none, or a skipped one.
+        but: hosts of which is told already that they were not audited.
+    """
     for host, result in sorted(probed.items()):
-        tokens_seen = [
-            token
-            for row in dicts(result.get("results") if isinstance(result, Mapping) else None)
-            for token in dicts(row.get("tokens"))
-        ]
-        for token in tokens_seen:
-            place = f"pkcs11:token={token.get('label')}"
-            for one in dicts(token.get("probe")):
-                if one.get("outcome") == "fails":
-                    name = str(one.get("name"))
-                    yield Finding(catalogue.TOKEN_UNSOUND, str(host), place, "", f"{name}: {one.get('detail')}", name)
+        if not result or (isinstance(result, Mapping) and result.get("skipped")):
+            continue
+        seen = gathered.probed(result)
+        if seen.problem and host not in but:
+            yield Finding(catalogue.HOST_NOT_AUDITED, str(host), "", "", f"its tokens: {seen.problem}", "tokens")
+        for label, name, detail in seen.failing:
+            place = f"pkcs11:token={label}"
+            yield Finding(catalogue.TOKEN_UNSOUND, str(host), place, "", f"{name}: {detail}", name)
 
 
 def agents_of(vault: VaultSeen | None, current: Sequence[Mapping]) -> frozenset[str]:

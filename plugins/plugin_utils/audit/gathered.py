@@ -4,8 +4,9 @@
 
 """From what ``private_key_info`` returned per host to the audit's dataclasses.
 
-A host may lie or be broken: whatever has not the expected form counts as not told, and never ends the audit of the
-others. Nothing here is trusted for more than it says; evidence that freezes is verified elsewhere (evidence.py).
+A host may lie or be broken. A row that has not the expected form is left out, and the host counts as not audited beside
+what could be read of it; it never ends the audit of the others. Nothing here is trusted for more than it says; evidence
+that freezes is verified elsewhere (evidence.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import (
@@ -26,6 +28,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model impor
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 #: Characters.
 _LONGEST, _LONGEST_WORD = 8192, 64
+_LARGEST = 2**53
 
 
 def hosts(gathered: Mapping[str, Any], declared: Mapping[str, Any]) -> tuple[HostSeen, ...]:
@@ -38,59 +41,128 @@ def hosts(gathered: Mapping[str, Any], declared: Mapping[str, Any]) -> tuple[Hos
     return tuple(_checked(str(name), gathered[name], declared.get(name)) for name in sorted(gathered))
 
 
+@dataclass(frozen=True)
+class Probed:
+    """What a host told of its tokens: label, probe and detail of each probe that fails; why it told less, or None."""
+
+    failing: tuple[tuple[str, str, str], ...] = ()
+    problem: str | None = None
+
+
+def probed(result: Any) -> Probed:
+    """What one result of hsm_info tells."""
+    told = failure(result)
+    if told:
+        return Probed(problem=told)
+    reader = _Reader(result)
+    found = [
+        (_text(token.get("label")) or "", _text(one.get("name")) or "", _text(one.get("detail")) or "")
+        for row in reader.each("results", dict)
+        for token in reader.of(row, "tokens")
+        for one in reader.of(token, "probe")
+        if one.get("outcome") == "fails"
+    ]
+    return Probed(tuple(found), reader.problem)
+
+
 def _checked(name: str, result: Any, declared: Any) -> HostSeen:
-    try:
-        return _host(name, result, declared)
-    except (TypeError, ValueError, KeyError, AttributeError):
-        return HostSeen(
-            name, problem="what it sent has not the form of facts; somebody may have changed the host's part"
-        )
+    told = failure(result)
+    if told is None and not isinstance(result.get("results"), (list, tuple)):
+        told = "it gave no facts; it was not reached, or its task failed"
+    return HostSeen(name, problem=told) if told else _host(name, result, declared)
 
 
-def _host(name: str, result: Any, declared: Any) -> HostSeen:
-    if not isinstance(result, Mapping) or not isinstance(result.get("results"), list):
-        told = result.get("msg") if isinstance(result, Mapping) else None
-        return HostSeen(name, problem=_text(told) or "it gave no facts; it was not reached, or its task failed")
+def failure(result: Any) -> str | None:
+    """Why the task gave no result that counts, or None.
+
+    With ``failed_when: false`` the result says no more that it failed; each failure of a module of this collection has
+    an ``error_class``.
+    """
+    if not isinstance(result, Mapping):
+        return "it gave no facts; it was not reached, or its task failed"
+    if not (result.get("failed") or result.get("unreachable") or "error_class" in result or "results" not in result):
+        return None
+    return _readable(result.get("msg")) or "it gave no facts; it was not reached, or its task failed"
+
+
+class _Reader:
+    """Reads the rows of one host's result and counts those that have not the form of facts."""
+
+    def __init__(self, result: Mapping) -> None:
+        self._result = result
+        self.unread = 0
+
+    def each(self, name: str, read: Callable[[Any], Any]) -> list:
+        """What ``read`` makes of every row of this name that has the form, but for None."""
+        return self._all(self._result.get(name), read)
+
+    def of(self, row: Mapping, name: str) -> list[dict]:
+        """The dictionaries in a row's list."""
+        return self._all(row.get(name), dict)
+
+    def _all(self, rows: Any, read: Callable[[Any], Any]) -> list:
+        if not isinstance(rows, (list, tuple)):
+            self.unread += rows is not None
+            return []
+        return [one for one in (self.one(read, row) for row in rows) if one is not None]
+
+    def one(self, read: Callable[[Any], Any], value: Any) -> Any:
+        """What ``read`` makes of a value, or None when it has not the form."""
+        try:
+            return read(value)
+        # What is raised where a value is of another type than the documented one, or out of every range.
+        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RecursionError):
+            self.unread += 1
+            return None
+
+    @property
+    def problem(self) -> str | None:
+        """What could not be read, or None."""
+        left_out = f"{self.unread} rows of what it sent have not the form of facts, and are left out"
+        return f"{left_out}; somebody may have changed the host's part" if self.unread else None
+
+
+def _host(name: str, result: Mapping, declared: Any) -> HostSeen:
+    reader = _Reader(result)
     certificates = (
-        *(_certificate(name, row, "certificate") for row in _rows(result, "certificates")),
-        *(_certificate(name, row, "certificate request") for row in _rows(result, "certificate_requests")),
+        *reader.each("certificates", lambda row: _certificate(name, row, "certificate")),
+        *reader.each("certificate_requests", lambda row: _certificate(name, row, "certificate request")),
     )
     by_key: dict[str, list[CertificateSeen]] = {}
     for one in certificates:
         by_key.setdefault(one.key_id, []).append(one)
     items = {str(item.get("key")): dict(item) for item in dicts(declared) if item.get("key")}
-    keys = [_key(name, row, by_key, items) for row in _rows(result, "results") if row.get("exists")]
-    receipts = {one.key_id: one for one in (_receipt(name, row) for row in _rows(result, "receipts")) if one}
+    keys = reader.each("results", lambda row: _key(name, row, by_key, items) if row.get("exists") else None)
+    receipts = {one.key_id: one for one in reader.each("receipts", lambda row: _receipt(name, row))}
     receipts.update({key.receipt.key_id: key.receipt for key in keys if key.receipt and key.key_id not in receipts})
-    return HostSeen(
+    seen = HostSeen(
         name,
         tuple(keys),
         tuple(dict.fromkeys([*certificates, *(one for key in keys for one in key.certificates)])),
         tuple(receipts.values()),
-        tuple(_text(text) or "" for text in result.get("not_looked_at") or ()),
-        tuple(
-            (_text(row["key_id"]) or "", _entry(row)) for row in _rows(result, "authorized_keys") if row.get("key_id")
-        ),
-        _public_keys(result.get("public_keys")),
-        _is_cut_short(result),
+        tuple(reader.each("not_looked_at", _sentence)),
+        tuple(reader.each("authorized_keys", _entry)),
+        reader.one(_public_keys, result.get("public_keys")) or {},
+        bool(reader.one(_is_cut_short, result.get("searched"))),
     )
+    return replace(seen, problem=reader.problem)
 
 
-def _is_cut_short(result: Mapping) -> bool:
-    searched = result.get("searched")
-    return isinstance(searched, Mapping) and searched.get("complete") is False
+def _is_cut_short(searched: Any) -> bool:
+    return searched is not None and searched.get("complete") is False
 
 
-def _entry(row: Mapping) -> str:
-    return f"{_text(row.get('path'))}, line {_text(row.get('line'))}"
+def _entry(row: Mapping) -> tuple[str, str] | None:
+    """Key ID and place of an entry for SSH; None of one without a key."""
+    place = f"{_text(row.get('path'))}, line {_text(row.get('line'))}"
+    return (_text(row["key_id"]) or "", place) if row.get("key_id") else None
 
 
 def _public_keys(value: Any) -> dict[str, str]:
     """Key ID to PEM."""
-    if not isinstance(value, Mapping):
-        return {}
     form = "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n"
-    return {_text(key_id) or "": form.format(_text(text)) for key_id, text in value.items() if isinstance(text, str)}
+    items = {} if value is None else value.items()
+    return {_text(key_id) or "": form.format(_sentence(text)) for key_id, text in items}
 
 
 def _key(host: str, row: Mapping, by_key: Mapping[str, list[CertificateSeen]], declared: Mapping) -> KeySeen:
@@ -120,7 +192,7 @@ def _key(host: str, row: Mapping, by_key: Mapping[str, list[CertificateSeen]], d
         group=_text(row.get("group")),
         modified=_text(row.get("modified")),
         certificates=_merged(by_key.get(key_id or "", ()), near),
-        ssh_uses=tuple(_text(use) or "" for use in evidence.get("ssh_uses") or ()),
+        ssh_uses=_sentences(evidence.get("ssh_uses")) or (),
         receipt=receipt,
         refusal=_message(row.get("refusal")),
         error=_message(row.get("error")),
@@ -138,19 +210,19 @@ def _merged(found: Iterable[CertificateSeen], near: Iterable[CertificateSeen]) -
 
 def _certificate(host: str, row: Mapping, kind: str) -> CertificateSeen:
     usage, extended = row.get("key_usage"), row.get("extended_key_usage")
-    paths = [_text(path) or "" for path in row.get("paths") or [row.get("source")]]
+    paths = _sentences(row.get("paths")) or (_text(row.get("source")) or "",)
     return CertificateSeen(
         host=host,
-        source=paths[0] if paths else "",
+        source=paths[0],
         kind=kind,
         key_id=_text(row.get("key_id")) or "",
-        key_usage=None if usage is None else tuple(_text(bit) or "" for bit in usage),
-        extended_key_usage=None if extended is None else tuple(_text(name) or "" for name in extended),
+        key_usage=_sentences(usage),
+        extended_key_usage=_sentences(extended),
         subject=_text(row.get("subject")) or "",
         not_before=_text(row.get("not_before")),
         not_after=_text(row.get("not_after")),
         ca=bool(row.get("ca")),
-        others=tuple(paths[1:]),
+        others=paths[1:],
         der=_der(row.get("content")),
     )
 
@@ -173,7 +245,7 @@ def _receipt(host: str, row: Mapping) -> ReceiptSeen | None:
     number, digest = row.get("log_number"), row.get("log_digest")
     return ReceiptSeen(
         *(host, key_id, sealed, _text(row.get("usage")) or ""),
-        log_number=number if isinstance(number, int) else 0,
+        log_number=number if isinstance(number, int) and 0 <= number <= _LARGEST else 0,
         log_digest=digest if isinstance(digest, str) and _KEY_ID.fullmatch(digest) else "",
     )
 
@@ -198,6 +270,38 @@ def dicts(value: Any) -> list[Mapping]:
 def _text(value: Any) -> str | None:
     """A text that can be written anywhere: no lone surrogates, and no longer than a path may be."""
     return None if value is None else str(value)[:_LONGEST].encode("utf-8", "backslashreplace").decode()
+
+
+def _readable(value: Any) -> str | None:
+    """A text for people, or None when it cannot be written (a number of very many digits)."""
+    try:
+        return _text(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _sentence(value: Any) -> str:
+    """A text as ``_text`` makes it.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return _text(value) or ""
+
+
+def _sentences(value: Any) -> tuple[str, ...] | None:
+    """The texts of a list; None for none.
+
+    Raises:
+        TypeError: it is no list of texts.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)):
+        raise TypeError("no list")
+    return tuple(map(_sentence, value))
 
 
 def _word(value: Any) -> str | None:

@@ -76,7 +76,7 @@ def judge(hosts: Sequence[HostSeen], vault: VaultSeen | None, wanted: Wanted) ->
     found += fleet.copies(all_keys)
     found += fleet.lonely_certificates(hosts, fleet.agents_of(vault, wanted.recovery_groups), vault)
     found += fleet.unaudited(hosts)
-    found += fleet.tokens(wanted.tokens)
+    found += fleet.tokens(wanted.tokens, frozenset(host.name for host in hosts if host.problem))
     if vault:
         found += vault.findings
         found += fleet.receipts(hosts, vault)
