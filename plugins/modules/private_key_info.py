@@ -72,8 +72,8 @@ options:
         default: true
       exclude:
         description:
-          - Absolute paths of folders and files that are not looked at. In a part of the path, C(*) stands for any text and
-            C(?) for one character, so V(/srv/*/cache) is the folder C(cache) of every folder in C(/srv).
+          - Absolute paths of folders and files that are not looked at. In a part of the path, C(*) stands for any text
+            and C(?) for one character, so V(/srv/*/cache) is the folder C(cache) of every folder in C(/srv).
           - A name without a slash stands for every folder and file of that name.
         type: list
         elements: str
@@ -249,8 +249,8 @@ results:
         - V(pkcs8), V(encrypted-pkcs8), V(traditional), V(openssh) or V(token). V(null) when the key cannot be read.
         - For keys that O(search) has found also V(pkcs12), V(putty), V(jks), V(jceks), V(openpgp) and V(ssh1).
           Keys in Java keystores are known by their certificates.
-        - Of V(openpgp), V(ssh1), a V(pkcs12) that no passphrase opens and a keystore that cannot be read to its end there
-          is a row without a key ID, and RV(results[].error) says that it was not opened.
+        - Of V(openpgp), V(ssh1), a V(pkcs12) that no passphrase opens and a keystore that cannot be read to its end
+          there is a row without a key ID, and RV(results[].error) says that it was not opened.
       type: str
       returned: always
     encrypted:
@@ -396,7 +396,10 @@ results:
               type: int
               returned: always
     archivable:
-      description: Whether the evidence on this host allows the key to be archived. The vault may know more.
+      description:
+        - Whether the evidence on this host allows the key to be archived. The vault may know more.
+        - Nothing is wrapped to find out whether a token gives the key out, so M(keyops.lifecycle.key_archive) may
+          still refuse it as C(NotWrappable), when it is not extractable or of a type that the token does not wrap.
       type: bool
       returned: always
     refusal:
