@@ -228,6 +228,10 @@ class DestroyedRefused(ArchiveRefusal):
     """The key's archive was destroyed under dual control; its numbers stay taken."""
 
 
+class RestoredNotWrappable(Refusal):
+    """The key is archived otherwise than is wanted now (other groups, say), and its token gives it out no more."""
+
+
 class PolicyRefused(Refusal):
     """The policy forbids it; the message names the rule, its value and its source."""
 

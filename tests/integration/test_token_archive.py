@@ -27,7 +27,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key_open
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 _SEAL = """
@@ -184,6 +184,28 @@ def test_it_comes_back_in_another_token(scene, host, archived, tmp_path):
             assert "Access:     sensitive\n" in private  # and not "extractable", nor "always sensitive"
     # It has a receipt, so archiving again finds nothing to do, although it never leaves this token.
     assert not _archive(scene, host, host.key("mail", "new"))["changed"]
+
+
+def test_a_restored_key_that_stays_inside_is_refused_alone_when_the_groups_change(scene, host, archived):
+    """Its own row, and no alarm: nothing shows that it signs. The other keys of the task are archived."""
+    path = str(host.machine.folder / "beside.key")
+    host.machine.run("private_key", keys=[{"key": path, "usage": "key_transport", "algorithm": "rsa-2048"}])
+    mail, beside = host.key("mail", "new"), {"key": path}
+    changed = {"recovery_groups": [{**scene.groups()[0], "name": "successors"}]}
+    for check_mode in (True, False):
+        told = _archive(scene, host, mail, beside, **changed, on_refusal="skip", check_mode=check_mode)
+        assert [row["state"] for row in told["results"]] == ["refused", "archived"]
+        assert told["results"][0]["refusal"]["class"] == "RestoredNotWrappable"
+    assert "extractable: true" in told["results"][0]["refusal"]["message"]
+    failed = _archive(scene, host, mail, **changed)
+    assert failed["error_class"] == "RestoredNotWrappable" and failed["msg"].count("pkcs11:") == 1
+    # Another host, or one that has lost its state: the vault has an archive, and that is no evidence of signing.
+    lost = _archive(scene, host, mail, state_dir=str(host.machine.folder / "another"))
+    assert lost["error_class"] == "NotWrappable" and lost["msg"].count("pkcs11:") == 1
+    assert "ALARM" not in lost["msg"] and "holds an archive" in lost["msg"]
+    with open_vault({"backend": "sqlite", "path": str(scene.vault_path)}, False, make=False) as vault:
+        outcomes = [event.outcome for event in event_log.verify(vault).events if event.action == "archive"]
+    assert outcomes[-3:] == ["success", "refused", "refused"] and "alarm" not in outcomes
 
 
 def test_a_key_from_a_file_goes_into_a_token(scene, host, tmp_path):

@@ -52,6 +52,8 @@ class _Examined:
         evidence: None when there is no key yet (check mode) or it cannot be archived without looking further.
         usage: when it may be archived.
         refusal: when it may not.
+        stays_inside: why it does not come out of its token again; it has a receipt, so only the controller knows
+            whether it has to.
     """
 
     item: dict = field(repr=False)
@@ -59,6 +61,7 @@ class _Examined:
     receipt: Receipt | None = None
     usage: str | None = None
     refusal: KeyopsError | None = None
+    stays_inside: KeyopsError | None = None
 
 
 def run(task: HostTask, open_tokens: Any = None) -> FlowResult:
@@ -156,11 +159,15 @@ def _subject(item: dict, facts: KeyFacts) -> evidences.Subject:
 def _judged(item: dict, evidence: Evidence, receipt: Receipt | None, on_tokens: Any) -> _Examined:
     try:
         usage = judge(evidence)
-        if evidence.facts.container == "token" and receipt is None:  # one that was restored may well stay inside
+        if evidence.facts.container == "token":
             on_tokens.require_wrappable(item)
-        return _Examined(item, evidence, receipt, usage=usage)
-    except (ArchiveRefusal, NotWrappable) as refusal:
+    except ArchiveRefusal as refusal:
         return _Examined(item, evidence, receipt, refusal=refusal)
+    except NotWrappable as refusal:
+        if receipt is None:
+            return _Examined(item, evidence, refusal=refusal)
+        return _Examined(item, evidence, receipt, usage=usage, stays_inside=refusal)
+    return _Examined(item, evidence, receipt, usage=usage)
 
 
 def _coming(item: dict) -> _Examined:
@@ -189,6 +196,7 @@ def _row(one: _Examined) -> dict:
         "container": facts.container if facts else None,
         "public_key": canonical.encode(facts.public_key) if facts else None,
         "receipt": one.receipt.sealed_key if one.receipt else None,
+        "stays_inside": str(one.stays_inside) if one.stays_inside else None,
     }
 
 

@@ -87,7 +87,7 @@ class TokenKeys:
             return
         if key.one.attributes.get("extractable") is False:
             raise NotWrappable(
-                f"{item['key']}: the key was made so that it never leaves its token, not even wrapped (EXTRACTABLE "
+                f"the key {key.one.label!r} was made so that it never leaves its token, not even wrapped (EXTRACTABLE "
                 "false), so it cannot be archived. Make a new key that may be archived"
             )
         self._wrapper(key.token).wrap(key.one.handle, repr(key.one.label))

@@ -6,7 +6,8 @@
 
 1. The host says what it has: facts, evidence and what it would refuse. A key of one of the agents is an error.
 2. Eligibility against the vault: signing register and freezes; then the policy. What is archived already: the record's
-   digest is in this host's receipt, and groups, owner and certificates are the same. And whether the log still has the
+   digest is in this host's receipt, and groups, owner and certificates are the same. A restored key that its token
+   keeps inside is refused unless it is archived so. And whether the log still has the
    heads that the host's receipts name: a vault that has lost the end of its log, or another vault, is told.
 3. The host seals the rest and answers the possession challenges.
 4. Digests and possession are verified; sealed keys and shares are created; then the records. The record is written
@@ -82,13 +83,16 @@ def archive(task: ControllerTask) -> dict:
         advice = _check_policy(task, reply.results, groups)
     warnings = [*(reply.raw.get("warnings") or []), *_lost_heads(task, reply.relay.get("heads", [])), *advice]
     rows = judging.judged(task, reply.results)  # 2
+    candidates = _candidates(task, rows, reply.relay)
+    wanted = [item for item in candidates if _archived_revision(item, groups, params["key_owner"]) is None]
+    inside = {item.index: bool(item.revisions) for item in wanted if item.row["stays_inside"]}
+    wanted = [item for item in wanted if item.index not in inside]
+    rows = [judging.kept_inside(row, inside[at]) if at in inside else row for at, row in enumerate(rows)]
     refused = [row for row in rows if row["refusal"]]
     if refused:
         judging.report(task, refused, _note(warnings))
         if params["on_refusal"] == "fail":
             return {**judging.refused_result(rows, refused), "warnings": warnings}
-    candidates = _candidates(task, rows, reply.relay)
-    wanted = [item for item in candidates if _archived_revision(item, groups, params["key_owner"]) is None]
     if not task.check_mode:
         for start in range(0, len(wanted), CHUNK):
             _archive_chunk(task, groups, wanted[start : start + CHUNK], _note(warnings))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import ArchiveRefusal
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
@@ -13,15 +14,33 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, r
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 
+#: Refusals that show that a key signs, or may. The others say that something is missing, or that a token cannot.
+_SIGNS = frozenset(
+    one.__name__
+    for one in (
+        _errors.SigningOnlyTypeRefused,
+        _errors.OpenSshKeyRefused,
+        _errors.SshUseRefused,
+        _errors.SigningUsageRefused,
+        _errors.SigningAttributeRefused,
+        _errors.UsageConflictRefused,
+        _errors.SigningCertificateRefused,
+        _errors.NoKeyUsageRefused,
+        _errors.ExtendedKeyUsageRefused,
+        _errors.SigningRegisterRefused,
+        _errors.FrozenRefused,
+    )
+)
+
 
 def judged(task: ControllerTask, rows: list[dict]) -> list[dict]:
-    """The rows, with the vault's refusals added to the host's, and an alarm where the key is archived already."""
+    """The rows, with the vault's refusals added to the host's, and an alarm where an archived key turns out to sign."""
     ids = {row["key_id"] for row in rows if row["key_id"]}
     registered = signing_register.registered(task.vault, ids)
     frozen = freezes.frozen(task.vault, ids)
     refused = [{**row, "refusal": row["refusal"] or _vault_refusal(row["key_id"], registered, frozen)} for row in rows]
     archived = _archived(task, [row["key_id"] for row in refused if row["refusal"] and row["key_id"]])
-    told = [_with_alarm(row) if row["refusal"] and row["key_id"] in archived else row for row in refused]
+    told = [_of_archived(row) if row["refusal"] and row["key_id"] in archived else row for row in refused]
     return told if task.policy is None else _by_policy(task, told)
 
 
@@ -36,6 +55,32 @@ def _by_policy(task: ControllerTask, rows: list[dict]) -> list[dict]:
 def _archived(task: ControllerTask, key_ids: list[str]) -> set[str]:
     walked = records.walk(task.vault, key_ids)
     return {key_id for key_id, series in walked.items() if any(isinstance(one, Record) for one in series)}
+
+
+def kept_inside(row: dict, has_archive: bool) -> dict:
+    """The row of a key with a receipt that would have to come out of its token again, and does not.
+
+    Args:
+        has_archive: the vault has one of this key; else it is another vault than the one of the receipt.
+    """
+    if not has_archive:
+        return {**row, "refusal": {"class": _errors.NotWrappable.__name__, "message": row["stays_inside"]}}
+    message = (
+        "the key is archived, but not as it is wanted now (recovery_groups, key_owner, certificates), and its token "
+        f"does not give it out again: {row['stays_inside']}. If it was restored as not extractable, remove it from the "
+        "token and recover it again with extractable: true, while agents of the old groups can, or make a new key. "
+        "Until then only the agents of the old groups open its archive."
+    )
+    return {**row, "refusal": {"class": _errors.RestoredNotWrappable.__name__, "message": message}}
+
+
+def _of_archived(row: dict) -> dict:
+    if row["refusal"]["class"] in _SIGNS:
+        return _with_alarm(row)
+    if row["refusal"]["class"] != _errors.NotWrappable.__name__:
+        return row
+    known = ". The vault holds an archive of this key already, and this host has no receipt of it"
+    return {**row, "refusal": {**row["refusal"], "message": row["refusal"]["message"] + known}}
 
 
 def _with_alarm(row: dict) -> dict:
