@@ -51,7 +51,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         made = object.__new__(action)
         options = {"keys": keys, "state_dir": str(tmp_path / "state"), **({"policy": policy} if policy else {})}
         made._task, made._connection = Task(f"keyops.lifecycle.{action.__module__}", options, check_mode), None
-        made._discovered_interpreter_key = None
+        made._discovered_interpreter_key, made._discovered_interpreter = None, False
         return made.run(task_vars={}), calls
 
     return start
