@@ -101,6 +101,10 @@ class KeyUnreadable(HostError):
     """There is something where the key should be, and it cannot be read as a private key. It is never overwritten."""
 
 
+class HalvesDiffer(KeyUnreadable):
+    """The public half that a token shows for a private key does not belong to it: it may have been exchanged."""
+
+
 class WrongPassphrase(KeyUnreadable):
     """The key is encrypted, and the passphrase is missing or does not open it."""
 

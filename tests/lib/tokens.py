@@ -36,7 +36,7 @@ errors = importlib.import_module(base + "_errors")
 tasks = importlib.import_module(base + "_module")
 try:
     done = module.run(tasks.HostTask(asked["params"], asked["check"], asked["step"], asked["relay"]))
-    answer = {name: getattr(done, name) for name in ("changed", "results", "diff", "relay", "extra")}
+    answer = {name: getattr(done, name) for name in ("changed", "results", "diff", "relay", "extra", "warnings")}
 except errors.KeyopsError as error:
     answer = {"error_class": type(error).__name__, "msg": str(error)}
 print(json.dumps(answer))

@@ -21,7 +21,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.kept_requests import KeptRequests
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import Asked, OpenTokens, named
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, token_facts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, token_facts, token_halves
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import session, signing
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import foreign_request, profiles, usages
@@ -171,6 +171,7 @@ class TokenKeys:
         pair = token.key(reference.parse(item["key"]).uri) if token else None
         if pair is None:
             return None
+        token_halves.require_own(pair.private)
         facts = token_facts.facts_of(pair.private)
         if facts.bound_usage in usages.SIGNING:
             return TokenKey(facts, pair.private.handle)

@@ -25,7 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_certificates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.hsm_info import read_token
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, token_facts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, token_facts, token_halves
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects, session, uri
@@ -164,7 +164,7 @@ def _survey(named: TokenUri, pin: str | None, known: dict) -> list[_Surveyed]:
 
 def _read(path: str, facts: TokenFacts, token: Any, pin: str | None) -> _Surveyed:
     with session.opened(token, pin) as opened:
-        found = objects.survey(opened)
+        found = [token_halves.looked_at(one) for one in objects.survey(opened)]
         return _Surveyed(path, facts, pin is not None, found, *token_certificates.read(found, facts))
 
 

@@ -76,6 +76,7 @@ def _provision(task: HostTask, wishes: list[Wish], places: _Places) -> FlowResul
         ends = places.each(decisions, lambda place, mine: _carried_out(place, mine, proofs))  # 5
         outcomes = [report.done(decision, there) for decision, there in ends]  # 6
     warnings = [decision.warning for decision in decisions if decision.warning]
+    warnings += places.warnings()
     return replace(report.result(outcomes, warnings), relay={"proofs": proofs} if proofs else None)
 
 
@@ -92,6 +93,10 @@ class _Places:
 
     def of(self, wish: Wish) -> Any:
         return self._files if wish.token is None else self._tokens
+
+    def warnings(self) -> list[str]:
+        """About keys on tokens that are kept."""
+        return list(self._tokens.warnings) if self._tokens else []
 
     def each(self, items: Sequence[Any], work: Callable[[Any, list], Sequence]) -> list:
         """What ``work`` gives for each item, each place with all its items at once; wishes or decisions."""

@@ -23,7 +23,9 @@ from collections.abc import Sequence
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyExists,
+    NotArchivedRefused,
     OptionError,
+    TokenError,
     UnsafeTokenRefused,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_wishes
@@ -34,9 +36,14 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens
     OpenTokens,
     named,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_plan import Decision, Found, Wish
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_plan import (
+    Decision,
+    Found,
+    Wish,
+    needs_archive,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof, token_facts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof, token_facts, token_halves
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import NONSIGNING
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card, keys, objects, probe, templates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
@@ -65,6 +72,7 @@ class Tokens:
         self._tokens = OpenTokens(asked, None if only_looks else state_dir, missing_ok=only_looks)
         self._wrappers: dict[str, Wrapper] = {}
         self._promises: dict[str, list[probe.Finding]] = {}
+        self.warnings: list[str] = []
 
     def __enter__(self) -> Tokens:
         """Open the tokens; see OpenTokens.
@@ -91,7 +99,7 @@ class Tokens:
 
         Raises:
             TokenAmbiguous, KeyExists: labels or IDs are not unique.
-            KeyUnreadable: the token does not tell the public half of a key.
+            KeyUnreadable: the token does not tell the public half of a key, or another one (HalvesDiffer).
         """
         for token in self._tokens.all:
             token.survey()
@@ -118,6 +126,8 @@ class Tokens:
             for one in marked:
                 _files.remove(self._mark(str(one.key_id)))
             return []
+        for one in marked:
+            token_halves.require_own(one)
         pairs = [token.pair(one) for one in marked]
         return [half for pair in pairs for half in (pair.private, pair.public) if half is not None]
 
@@ -136,7 +146,10 @@ class Tokens:
                 if wish.state == "absent":
                     return None  # the label belongs to a key with another ID than the one that is to go
                 raise
-            return None if pair is None else self._told(wish, pair)
+            if pair is None:
+                return None
+            token_halves.require_own(pair.private)
+            return self._told(wish, pair)
 
     def _told(self, wish: Wish, pair: Pair) -> Found:
         facts = token_facts.facts_of(pair.private)
@@ -149,7 +162,15 @@ class Tokens:
     def unprotected(self, wish: Wish, found: Found) -> list[str]:
         """How the key's attributes are otherwise than they must be."""
         extractable = {"required": True, "never": False}.get(wish.token.archive)
-        return templates.faults(found.token.private.attributes, wish.usage, extractable)
+        if extractable and found.receipt is not None:
+            extractable = None  # it is archived, and one that was recovered stays inside
+        faults = templates.faults(found.token.private.attributes, wish.usage, extractable)
+        if extractable and "EXTRACTABLE is false" in faults:
+            faults.append(
+                "so it cannot be archived from there, and this host has no receipt of its archive. If the vault has "
+                "it, give archive: possible; if not, replacing this key loses what was encrypted to it"
+            )
+        return faults
 
     def adjusts(self, wish: Wish, found: Found) -> bool:
         """Never: a key on a token cannot be changed."""
@@ -162,8 +183,12 @@ class Tokens:
             AlgorithmError: it makes no such keys.
             KeyExists: the ID that was given belongs to another key.
             UnsafeTokenRefused: it breaks promises that signing keys rely on.
+            HalvesDiffer, NotArchivedRefused: a key that is to go because it is archived is not shown to be that key.
         """
+        _require_archived_itself(decision)
         wish, token = decision.wish, self._tokens.of(decision.wish.key)
+        if decision.action == "keep" and wish.token.request is not None:
+            self._warn_without_request(decision)
         if token is None or decision.action not in ("create", "replace"):
             return
         with named(wish.key):
@@ -171,6 +196,13 @@ class Tokens:
             _check_id(token, wish.token.uri)
             if wish.usage not in NONSIGNING:
                 self._check_promises(token, wish)
+
+    def _warn_without_request(self, decision: Decision) -> None:
+        if self._requests.read(decision.there.facts.key_id) is None:
+            self.warnings.append(
+                f"{decision.wish.key}: request: the key is there without a request that was made together with it, and "
+                "it signs none any more. Have its certificate issued from its public key, or replace the key"
+            )
 
     def _check_promises(self, token: OpenToken, wish: Wish) -> None:
         serial = token.facts.serial
@@ -299,6 +331,22 @@ def _others(token: OpenToken, mine: dict) -> list[TokenObject]:
         one.label: one for one in there if one.label in mine and one.object_id != mine[one.label][1].private.object_id
     }
     return list(found.values())
+
+
+def _require_archived_itself(decision: Decision) -> None:
+    """A confirmed archive is one of a key ID, which the public half tells: the private half must be that key."""
+    wish = decision.wish
+    if decision.action not in ("replace", "remove") or wish.destroy_unarchived or not needs_archive(decision.there):
+        return
+    with named(wish.key):
+        try:
+            token_halves.prove(decision.there.token.private)
+        except TokenError as error:
+            raise NotArchivedRefused(
+                f"the token does not show that this is the key {decision.there.facts.key_id[:16]}... and no other, so "
+                f"it may be unarchived, and is neither removed nor replaced ({error}). Give destroy_unarchived: true "
+                "to lose it for good"
+            ) from error
 
 
 def _check_id(token: OpenToken, uri: TokenUri) -> None:

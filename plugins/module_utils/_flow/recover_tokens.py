@@ -35,7 +35,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity, possession, reference
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import (
+    identity,
+    possession,
+    reference,
+    token_halves,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.quorum import Wrapped
@@ -90,6 +95,7 @@ class TokenPlaces:
 
         Raises:
             KeyExists: it has another key of this label, or this key under another label.
+            HalvesDiffer: what looks like this key has only its public half.
         """
         place = self._places[key_id]
         private = [one for one in place.token.found if one.kind == "private_key"]
@@ -98,6 +104,8 @@ class TokenPlaces:
             raise KeyExists(
                 f"{place.item['key']}: the token has this key already, as {mine[0].label!r}; one key stands there once"
             )
+        for one in mine:
+            token_halves.prove(one)
         if not mine and place.uri.label is not None:
             self._require_free(place, place.uri.label)
         return bool(mine)

@@ -20,6 +20,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Ke
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import CONFLICT
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 
 #: ``KeyFacts.container`` of a key on a token.
@@ -60,8 +61,9 @@ def facts_of(one: TokenObject) -> KeyFacts:
     """The facts of a private key on a token.
 
     Raises:
-        KeyUnreadable: the token tells nothing of its public half.
+        KeyUnreadable: the token tells nothing of its public half, or (HalvesDiffer) another key's.
     """
+    objects.require_fitting(one)
     if one.public_key is None:
         raise KeyUnreadable(
             f"the token does not tell the public half of the key {one.label!r}: it has no public key object with the "

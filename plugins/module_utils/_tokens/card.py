@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    HalvesDiffer,
     KeyNotFound,
     OptionError,
     TokenAmbiguous,
@@ -75,7 +76,7 @@ def opened(asked: Sequence[Asked]) -> Iterator[list[Any]]:
 
     Raises:
         OptionError: no PIN, two of them, or two different ones for one token.
-        TokenError, WrongPin, KeyNotFound: with the option's name in front.
+        TokenError, WrongPin, KeyNotFound, HalvesDiffer: with the option's name in front.
     """
     with contextlib.ExitStack() as stack:
         known: dict[tuple[str, str], tuple[str, list[objects.TokenObject]]] = {}
@@ -95,7 +96,7 @@ def _opened(one: Asked, known: dict, stack: contextlib.ExitStack) -> Any:
         if not hmac.compare_digest(first_pin.encode(), pin.encode()):
             raise OptionError("another PIN is given for the same token; one of them is wrong")
         return usable(_named(found, one.uri))
-    except (OptionError, TokenError, KeyNotFound) as error:
+    except (OptionError, TokenError, KeyNotFound, HalvesDiffer) as error:
         raise type(error)(f"{one.option}: {error}") from error
 
 
@@ -128,8 +129,9 @@ def usable(one: objects.TokenObject) -> Any:
     """A private key on a token as an object like cryptography's.
 
     Raises:
-        TokenError: the token does not tell its public half, or it is of a type that nothing here uses.
+        HalvesDiffer, TokenError: the token tells another key's public half, or none, or nothing here uses its type.
     """
+    objects.require_fitting(one)
     if one.public_key is None:
         raise TokenError(f"the token does not tell the public half of the key {one.label!r}")
     public_key = load_der_public_key(one.public_key)

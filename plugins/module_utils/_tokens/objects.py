@@ -4,18 +4,20 @@
 
 """The objects of a token: all of them in one pass, with their public facts and never a sensitive value.
 
-A private key's public half is found by the same ID (PKCS#11 section 4.5), so that its key ID can be told. Objects that
-this process may not see (private ones without a login) are not there for it.
+A private key's public half is found by the same ID (PKCS#11 section 4.5), so that its key ID can be told. Nothing binds
+the two: public objects can be exchanged without a PIN on some tokens. What shows in their attributes is told as
+``problem``; two points of one curve look alike (_keys/token_halves.py). Objects that this process may not see (private
+ones without a login) are not there for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import note_missing_library
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import HalvesDiffer, note_missing_library
 
 try:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
@@ -72,6 +74,9 @@ class TokenObject:
         attributes: every attribute of USES and GUARDS that the token tells, in lower case.
         public_key: DER SubjectPublicKeyInfo of a key pair's half, where the token tells it.
         handle: the object of python-pkcs11.
+        parameters: EC_PARAMS as the token tells them, in hex.
+        tells_public: whether a private key has its public key from itself (RSA), not from the other half.
+        problem: why the public half is not this private key's, or None where nothing shows that.
     """
 
     kind: str
@@ -81,6 +86,9 @@ class TokenObject:
     attributes: Mapping[str, bool]
     public_key: bytes | None
     handle: Any = field(repr=False, compare=False)
+    parameters: str = field(default="", repr=False, compare=False)
+    tells_public: bool = field(default=False, repr=False, compare=False)
+    problem: str | None = field(default=None, compare=False)
 
     @property
     def key_id(self) -> str | None:
@@ -102,8 +110,11 @@ def survey(session: Any, labels: Collection[str] | None = None) -> list[TokenObj
         names = [_brief(handle) for handle in handles]
         wanted = {one.object_id for one in names if one.label in labels and one.object_id}
         found = [read(one.handle) if one.label in labels or one.object_id in wanted else one for one in names]
-    public = {one.object_id: one.public_key for one in found if one.kind == "public_key" and one.object_id}
-    return list(_completed(found, public))
+    halves: dict[str, list[TokenObject]] = {}
+    for one in found:
+        if one.kind == "public_key" and one.object_id:
+            halves.setdefault(one.object_id, []).append(one)
+    return [_completed(one, halves.get(one.object_id, [])) if one.kind == "private_key" else one for one in found]
 
 
 def names(session: Any, kind: str) -> list[TokenObject]:
@@ -112,12 +123,36 @@ def names(session: Any, kind: str) -> list[TokenObject]:
     return [_brief(handle) for handle in session.get_objects(wanted)]
 
 
-def _completed(found: list[TokenObject], public: dict[str, bytes | None]) -> Iterator[TokenObject]:
-    for one in found:
-        if one.kind == "private_key" and one.public_key is None:
-            yield replace(one, public_key=public.get(one.object_id))
-        else:
-            yield one
+def require_fitting(one: TokenObject) -> None:
+    """Raise HalvesDiffer for a private key whose public half is not its own, as far as attributes show it."""
+    if one.problem is not None:
+        raise HalvesDiffer(
+            f"the public half of the key {one.label!r} (ID {one.object_id}) does not belong to it: {one.problem}. It "
+            "may have been exchanged, which some tokens allow without a PIN, so it is not known which key this is, and "
+            "it stays. Remove what does not belong to it, and put its own public key back under this ID: its "
+            "certificate, its request or the vault's record has it"
+        )
+
+
+def _completed(private: TokenObject, halves: list[TokenObject]) -> TokenObject:
+    """With its public key, and what is wrong with it; ``halves``: all public keys with its ID."""
+    own = private.public_key
+    known = own or next((half.public_key for half in halves if half.public_key), None)
+    return replace(private, public_key=known, tells_public=own is not None, problem=_problem(private, halves))
+
+
+def _problem(private: TokenObject, halves: list[TokenObject]) -> str | None:
+    if len({(half.key_type, half.public_key or half.parameters) for half in halves}) > 1:
+        return "several different public keys on the token have its ID"
+    for half in halves:
+        if private.key_type and half.key_type and private.key_type != half.key_type:
+            return f"it is of the type {private.key_type}, and the public key of the type {half.key_type}"
+        curves = [_CURVES.get(text, text) for text in (private.parameters, half.parameters) if text]
+        if len(set(curves)) > 1:
+            return "they are on different curves"
+        if private.public_key and half.public_key and private.public_key != half.public_key:
+            return "they have different numbers"
+    return None
 
 
 def _brief(handle: Any) -> TokenObject:
@@ -149,6 +184,7 @@ def read(handle: Any, public_key: bytes | None = None) -> TokenObject:
         attributes={name.lower(): bool(told[name]) for name in asked if name in told},
         public_key=(_public_key(key_type, told) if is_key else None) or public_key,
         handle=handle,
+        parameters=bytes(told.get("EC_PARAMS") or b"").hex(),
     )
 
 
