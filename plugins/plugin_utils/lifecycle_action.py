@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, ClassVar
 
 from ansible import constants as C
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 
@@ -227,14 +227,14 @@ class LifecycleAction(ActionBase):
                 raise OptionError(f"{name}: it must be a text, so put it in quotes (and a masked one is no passphrase)")
         found = ArgumentSpecValidator(spec).validate(given)
         if found.error_messages:
-            self._tell_wrong_options(found)
+            self._tell_wrong_options()
         return found.validated_parameters
 
-    def _tell_wrong_options(self, found: ValidationResult) -> None:
+    def _tell_wrong_options(self) -> None:
         """Raise OptionError with what is wrong, as it reads without secrets."""
-        unsupported = "unsupported option " if any(isinstance(one, UnsupportedError) for one in found.errors) else ""
         shown = ArgumentSpecValidator(self.argument_spec).validate(self._masked(self._given_options))
-        raise OptionError(unsupported + ("; ".join(shown.error_messages) or "a secret is malformed"))
+        told = [_told_wrong(one) for one in shown.errors] or ["a secret is malformed"]
+        raise OptionError("; ".join(told))
 
     def _opened(self, opened: contextlib.ExitStack, name: str, options: dict | None) -> Any:
         """The vault of one option, which is closed with ``opened``; None without one."""
@@ -290,6 +290,14 @@ def _garbage_kept() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _told_wrong(error: Exception) -> str:
+    """What Ansible says of a wrong option; of an unsupported one it names no more than the supported ones."""
+    message = str(error)
+    if isinstance(error, UnsupportedError) and "nsupported" not in message:
+        return f"unsupported option {message}"
+    return message
 
 
 def _acted_on(name: str) -> bool:

@@ -222,7 +222,10 @@ def test_requests_of_keys_on_a_token(soft: TokenHost, tmp_path: Path) -> None:
     agreeing = {**with_pin, "key": soft.uri("csr-agree")}
     failed(soft.csr(item("csr-x", possession=agreeing, subject="CN=tls")), "OptionError", "possession.key")
 
-    failed(soft.csr(item("csr-agree", subject="CN=other")), "OptionError", "sign no other")
+    failed(soft.csr(item("csr-agree", subject="CN=other")), "OptionError", 'says subject "CN=agree"; its token')
+    others = {"subject": "CN=other", "subject_alt_name": names["subject_alt_name"]}
+    told = soft.csr(item("csr-decrypt", **others))["msg"]
+    assert "subject_alt_name email:mail@example.com" in told and not set("{}[]") & set(told)
     failed(soft.csr(item("csr-bare", subject="CN=agree")), "OptionError", "without its request")
     failed(soft.csr(item("csr-ec", subject="CN=tls")), "OptionError", "usage")
     failed(soft.csr(item("csr-none", subject="CN=tls", usage="signature")), "KeyNotFound")
@@ -285,7 +288,7 @@ def test_what_could_never_be_archived_is_refused_when_it_is_made(soft: TokenHost
         ({"key": "pkcs11:token=ops;object=a"}, "KeyReferenceError", "module-path"),
         ({"key": "pkcs11:token=none;object=a?module-path={library}"}, "TokenMissing", "ops"),
         ({"key": "pkcs11:token=ops;object=a?module-path=/none.so"}, "TokenLibraryError", "/none.so"),
-        ({"key": "pkcs11:token=ops;object=a?module-path=/etc/passwd"}, "TokenLibraryError", "does not start"),
+        ({"key": "pkcs11:token=ops;object=a?module-path=/etc/passwd"}, "TokenLibraryError", "is no PKCS#11 library"),
         ({"key": "/etc/keyops/a.key"}, "OptionError", "pin"),
     ],
 )

@@ -35,6 +35,15 @@ except ImportError as error:
 _CONTENT = ("subject", "subject_alt_name", "extended_key_usage")
 
 
+def _told(content: profiles.Content) -> str:
+    """What a request says, in the options' words: ``subject "CN=a", subject_alt_name DNS:a, DNS:b``."""
+    facts = content.facts()
+    given = {name: facts[name] for name in _CONTENT if facts[name]}
+    return ", ".join(
+        f'{name} "{value}"' if isinstance(value, str) else f"{name} {', '.join(value)}" for name, value in given.items()
+    )
+
+
 @dataclass(frozen=True)
 class TokenKey:
     """A key on a token, in the place of a ``PrivateKey``.
@@ -81,8 +90,8 @@ class TokenKey:
         wanted = profiles.wanted(item, usage, facts.key_id, facts.algorithm)
         if wanted != self.kept[1]:
             raise OptionError(
-                f"subject: the request that was made with this key says {self.kept[1].facts()}, and its token lets it "
-                "sign no other. Ask for the same, or leave the options out, or replace the key"
+                f"subject: the request that was made with this key says {_told(self.kept[1])}; its token lets it sign "
+                "no other. Ask for the same, or leave the options out, or replace the key"
             )
         return wanted
 

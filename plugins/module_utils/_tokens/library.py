@@ -48,6 +48,8 @@ _HINTS = {
     ),
     **dict.fromkeys(("DeviceMemory", "HostMemory"), "; it is full, or its service has ended"),
 }
+#: How python-pkcs11 tells that the file does not load as a library, and how the system tells that it lacks another one.
+_LOADING, _NEEDS_MORE = "OS exception while loading", "cannot open shared object file"
 #: Return values that python-pkcs11 hands on without a name (PKCS#11 section 3.6).
 _UNNAMED = {"0x68": "KEY_FUNCTION_NOT_PERMITTED", "0x1b": "ACTION_PROHIBITED"}
 
@@ -95,9 +97,13 @@ def load(path: str) -> Any:
         parameters = os.environ.get(PARAMETERS)
         return _started_with(path, parameters) if parameters and "softokn" in path else pkcs11.lib(path)
     except PKCS11Error as error:
+        if _LOADING in str(error) and _NEEDS_MORE not in str(error):
+            raise TokenLibraryError(
+                f"uri: {path} is no PKCS#11 library, or none for this machine; name the token's own library"
+            ) from error
         raise TokenLibraryError(
-            f"uri: the PKCS#11 library {path} does not start ({name_of(error)}); check that it is one, and the "
-            "environment variables and services that it needs (docs/tokens.md)"
+            f"uri: the PKCS#11 library {path} does not start ({name_of(error)}); check the environment "
+            "variables and services that it needs (docs/tokens.md)"
         ) from error
 
 

@@ -126,6 +126,14 @@ def test_an_option_of_a_vault_is_validated_under_its_name() -> None:
 
 
 @pytest.mark.usefixtures("_no_ansible")
+def test_an_unsupported_option_is_told_as_such_beside_whatever_else_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TwoVaults.argument_spec, "tokens", {"type": "list", "required": True, "no_log": False})
+    told = TwoVaults(libraries=["a"]).run(task_vars={})["msg"]
+    assert told.startswith("missing required arguments: tokens; unsupported option libraries. Supported "), told
+    assert TwoVaults(key="/k").run(task_vars={})["msg"] == "missing required arguments: tokens"
+
+
+@pytest.mark.usefixtures("_no_ansible")
 @pytest.mark.parametrize(
     ("said", "told"),
     [

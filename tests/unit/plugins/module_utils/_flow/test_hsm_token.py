@@ -163,7 +163,7 @@ def test_the_pin_may_come_from_a_file(store, pins, tmp_path):
         ("pkcs11:token=ops;object=a?module-path=LIBRARY", {}, "nothing else names a token"),
         ("pkcs11:token=ops?module-path=LIBRARY&pin-value=secret-1", {}, "pin-value is not used"),
         ("pkcs11:token=ops?module-path=/nowhere.so", {}, "there is no PKCS#11 library"),
-        ("pkcs11:token=ops?module-path=/etc/passwd", {}, "does not start"),
+        ("pkcs11:token=ops?module-path=/etc/passwd", {}, "/etc/passwd is no PKCS#11 library"),
         (f"pkcs11:token={'x' * 33}?module-path=LIBRARY", {}, "at most 32 bytes"),
         ("pkcs11:token=ops?module-path=LIBRARY", {}, "so_pin: is needed"),
         ("pkcs11:token=ops?module-path=LIBRARY", {"so_pin": "secret-1"}, "pin: is needed"),
