@@ -154,6 +154,10 @@ KEY_FROZEN = Kind(
     *("KL029", "key-frozen", "high", "Archived key that is frozen"),
     "Look at the evidence in the event log, revoke the key's certificates, and make a new key.",
 )
+FACTS_CONTRADICT = Kind(
+    *("KL030", "facts-contradict", "high", "A host says of a key what its public key does not"),
+    "Find out who changed what runs on the host, and believe nothing that it says until then.",
+)
 
 KINDS = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
 BY_ID = {kind.id: kind for kind in KINDS}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import fleet, keys, usage, weak_keys
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import fleet, keys, public_keys, usage, weak_keys
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.catalogue import ARCHIVED_KEY_SIGNS
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.evidence import Anchors, Evidence, of_key
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import (
@@ -69,9 +69,11 @@ def judge(hosts: Sequence[HostSeen], vault: VaultSeen | None, wanted: Wanted) ->
     all_keys = [key for host in hosts for key in host.keys]
     usages = {(key.host, key.place): usage.of_key(key, vault) for key in all_keys}
     signing = _signing(hosts, all_keys, vault, wanted.trust_anchors)
-    looked = _weak(hosts, all_keys, wanted.weak_keys)
+    public = public_keys.of_fleet(hosts)
+    looked = weak_keys.look(public.known, wanted.weak_keys)
     known = keys.Known(wanted.policy, vault, wanted.moment, frozenset(signing))
     found: list[Finding] = [one for key in all_keys for one in keys.of_key(key, usages[key.host, key.place], known)]
+    found += public.contradictions
     found += _weak_findings(hosts, all_keys, looked)
     found += fleet.copies(all_keys)
     found += fleet.lonely_certificates(hosts, fleet.agents_of(vault, wanted.recovery_groups), vault)
@@ -134,15 +136,6 @@ def _signing_findings(
         told = "; ".join(f"{one.text} ({one.proof})" if one.proof else one.text for one in evidence[:5])
         ending = "" if proven else ". Anybody can have made this evidence, so it raises the alarm and freezes nothing"
         yield Finding(ARCHIVED_KEY_SIGNS, host, place, key_id, told + ending)
-
-
-def _weak(hosts: Sequence[HostSeen], all_keys: Sequence[KeySeen], wanted: str) -> weak_keys.Looked:
-    """Every public key of the fleet, each once."""
-    public: dict[str, tuple[str | None, str | None]] = {}
-    for host in hosts:
-        public.update({key_id: (None, pem) for key_id, pem in host.public_keys.items()})
-    public.update({key.key_id: (key.algorithm, key.public_key) for key in all_keys if key.key_id})
-    return weak_keys.look(public, wanted)
 
 
 def _weak_findings(

@@ -63,7 +63,7 @@ def look(keys: Mapping[str, tuple[str | None, str | None]], wanted: str) -> Look
     Raises:
         OptionError: when badkeys or its blocklist is required and not there.
     """
-    found = {key_id: told for key_id, (algorithm, dummy) in keys.items() if (told := _by_size(algorithm))}
+    found = {key_id: told for key_id, (algorithm, dummy) in keys.items() if (told := by_size(algorithm))}
     if wanted == "off":
         return Looked(found, None)
     checks, note = _badkeys(wanted == "required")
@@ -73,7 +73,8 @@ def look(keys: Mapping[str, tuple[str | None, str | None]], wanted: str) -> Look
     return Looked(found, note)
 
 
-def _by_size(algorithm: str | None) -> tuple[Kind, str] | None:
+def by_size(algorithm: str | None) -> tuple[Kind, str] | None:
+    """What is wrong with a key's type or size, or None."""
     if not algorithm:
         return None
     size = _SIZE.fullmatch(algorithm)

@@ -61,9 +61,9 @@ def _one_key(audit, **changed):
 @pytest.mark.parametrize(
     ("kind", "changed"),
     [
-        ("KL001", {"algorithm": "rsa-1024"}),
-        ("KL001", {"algorithm": "dsa"}),
-        ("KL001", {"algorithm": "ec-p192"}),
+        ("KL001", {"algorithm": "rsa-1024", "public_key": None}),
+        ("KL001", {"algorithm": "dsa", "public_key": None}),
+        ("KL001", {"algorithm": "ec-p192", "public_key": None}),
         ("KL003", {"mode": "0640"}),
         ("KL003", {"mode": "0604"}),
         ("KL003", {"mode": "0644", "options": {"policy": "default"}}),
