@@ -36,6 +36,19 @@ with token.open(rw=True) as session:  # no PIN
 print(json.dumps({}))
 """
 
+_IS_BACK = """
+import json, sys
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover_tokens
+asked = json.load(sys.stdin)
+try:
+    with recover_tokens.opened([asked["item"]], None) as places:
+        told = places.is_there(asked["item"]["key_id"])
+except KeyopsError as error:
+    told = type(error).__name__
+print(json.dumps({"told": told}))
+"""
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> TokenHost:
@@ -59,6 +72,12 @@ def info(host: TokenHost, *labels: str) -> list[dict]:
     return list(answer["results"])
 
 
+def is_back(host: TokenHost, key_id: str) -> object:
+    """What key_recovery takes for there."""
+    item = {"key": host.store.uri("ops"), "key_id": key_id, "pin": host.pin, "extractable": False}
+    return host.store.python(_IS_BACK, item=item)["told"]
+
+
 def test_an_unarchived_key_with_an_archived_ones_public_half_stays(host: TokenHost) -> None:
     """By another type, another curve, another point, a second public half; made with a derived and with a given ID."""
     unarchived = {
@@ -75,6 +94,7 @@ def test_an_unarchived_key_with_an_archived_ones_public_half_stays(host: TokenHo
     for row in made[-2:]:
         host.archived(row)
     labels = sorted([*unarchived, "mail", "notes"])
+    assert is_back(host, made[-1]["key_id"]) is True
     for label in unarchived:
         by = "mail" if label in ("other-type", "rsa") else "notes"
         exchange(host, label, by, destroy=label != "twice")
@@ -100,3 +120,6 @@ def test_an_unarchived_key_with_an_archived_ones_public_half_stays(host: TokenHo
     goes = [{"key": item["key"], "pin": host.pin, "state": "absent"} for item in archived]
     assert [row["action"] for row in host.run(*goes, step="confirmed", relay=confirmed)["results"]] == ["removed"] * 2
     assert private(host) == sorted(unarchived)
+    # The lost key is not back because another one's public half says so.
+    assert is_back(host, made[-1]["key_id"]) == "HalvesDiffer"
+    assert is_back(host, "0" * 64) is False
