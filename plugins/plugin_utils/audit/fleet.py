@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ except ImportError as error:
 
 #: Places that are named in one finding.
 _NAMED = 20
+_BOUND = re.compile(r"search\.max_(?:files|seconds|results)")
 
 
 def copies(keys: Iterable[KeySeen]) -> Iterator[Finding]:
@@ -48,7 +50,10 @@ def copies(keys: Iterable[KeySeen]) -> Iterator[Finding]:
             where = [f"{key.host}:{key.place}" for key in same]
             more = f" and {len(where) - _NAMED} more" if len(where) > _NAMED else ""
             told = f"it lies in {len(where)} places: {', '.join(where[:_NAMED])}{more}"
-            yield Finding(catalogue.KEY_IN_TWO_PLACES, same[0].host, same[0].place, key_id, told)
+            # Who accepts two places by their fingerprint has not accepted a third.
+            yield Finding(
+                catalogue.KEY_IN_TWO_PLACES, same[0].host, same[0].place, key_id, told, "\n".join(sorted(where))
+            )
 
 
 def lonely_certificates(
@@ -91,9 +96,11 @@ def unaudited(hosts: Sequence[HostSeen]) -> Iterator[Finding]:
         if host.problem:
             yield Finding(catalogue.HOST_NOT_AUDITED, host.name, detail=host.problem)
         if host.cut_short:
-            yield Finding(
-                catalogue.PLACE_NOT_AUDITED, host.name, detail="a bound of the search cut it short", severity="medium"
-            )
+            named = dict.fromkeys(bound for text in host.not_looked_at for bound in _BOUND.findall(text))
+            told = f"the search ended before everything was looked at, because of {', '.join(named) or 'a bound'}"
+            # What lies behind the bound is as unknown as a host that nobody asked.
+            severity = catalogue.HOST_NOT_AUDITED.severity
+            yield Finding(catalogue.PLACE_NOT_AUDITED, host.name, detail=told, severity=severity)
         places: dict[str, list[str]] = {}
         for text in host.not_looked_at:
             place, colon, why = text.partition(": ")

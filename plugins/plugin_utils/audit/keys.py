@@ -112,17 +112,17 @@ def _of_file(key: KeySeen, used: Usage, known: Known) -> Iterator[Finding]:
     if key.mode is not None and key.mode & _OPEN_TO_OTHERS and "maximum_mode" not in rules:
         wanted = key.declared.get("mode")
         if not (wanted and str(wanted).isdigit() and not key.mode & ~int(str(wanted), 8)):
-            yield _about(
-                key, catalogue.READABLE_BY_OTHERS, f"its mode is {key.mode:04o}, owner {key.owner}:{key.group}"
-            )
+            told = f"its mode is {key.mode:04o}, owner {key.owner}:{key.group}"
+            # With another mode or owner it is another finding than the one that somebody accepted.
+            yield _about(key, catalogue.READABLE_BY_OTHERS, told, f"{key.mode:04o} {key.owner}:{key.group}")
     for name, have in (("owner", key.owner), ("group", key.group)):
         wanted = key.declared.get(name)
         if wanted is not None and have is not None and str(wanted) != have:
             told = f"its {name} is {have}, and keyops_keys says {wanted}"
-            yield _about(key, catalogue.WRONG_OWNER, told, name)
+            yield _about(key, catalogue.WRONG_OWNER, told, f"{name} {have}")
     if key.owner is not None and key.owner.isdigit() and key.declared.get("owner") is None and "owners" not in rules:
         told = f"it belongs to the number {key.owner}, which is no user of the host"
-        yield _about(key, catalogue.WRONG_OWNER, told, "owner")
+        yield _about(key, catalogue.WRONG_OWNER, told, f"owner {key.owner}")
 
 
 def _of_usage(key: KeySeen, used: Usage) -> Iterator[Finding]:

@@ -213,6 +213,7 @@ def test_frozen_keys_tokens_and_hosts_that_were_not_audited(audit, vault):
     tokens = {"web1": {"results": [{"tokens": [{"label": "ops", "probe": probe}]}]}}
     lost = {"failed": True, "msg": "Python libraries are missing"}
     cut = sound_host().result() | {"not_looked_at": ["/srv/x: not looked at, Permission denied", "7 links"]}
+    cut["not_looked_at"].append("/srv/y and 3 more folders: not looked at, because of search.max_files; narrow it")
     cut["searched"] = {"complete": False}
     result = audit({"web1": host, "web2": lost, "web3": None, "web4": cut}, tokens=tokens)
     assert told(result) == [
@@ -221,9 +222,12 @@ def test_frozen_keys_tokens_and_hosts_that_were_not_audited(audit, vault):
         ("KL026", "web3", ""),
         ("KL027", "web4", ""),
         ("KL027", "web4", "/srv/x"),
+        ("KL027", "web4", "/srv/y and 3 more folders"),
         ("KL029", "web1", "/k"),
     ]
     assert result["audit"]["summary"]["hosts_audited"] == 2
+    (ended,) = (row for row in result["audit"]["findings"] if (row["id"], row["place"]) == ("KL027", ""))
+    assert ended["severity"] == "high" and ended["detail"].endswith("because of search.max_files")
 
 
 def test_a_registered_key_that_is_archived_is_frozen(audit, vault):
