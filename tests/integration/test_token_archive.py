@@ -302,6 +302,11 @@ def test_what_may_not_be_archived_is_refused_by_its_class(scene, host):
     host.make({"algorithm": "rsa-2048", "usage": "signature", "label": "signs", "extractable": False}, token="ops")
     host.make({**EC, "label": "stays", "extractable": False})
     host.make({"algorithm": "x25519", "usage": "key_agreement", "label": "curve"})
+    hidden = canonical.digest(host.make({**EC, "usage": "signature", "label": "hidden", "extractable": False})[0])[:40]
+    host.tool("--delete-object", "--type", "pubkey", "--id", hidden)
+    host.make({**EC, "label": "beside"})
+    told = _archive(scene, host, host.key("beside"))
+    assert told["changed"] and any("'hidden'" in one and "may sign" in one for one in told["warnings"])
     assert _refused(scene, host, host.key("signs"))["class"] == "SigningAttributeRefused"
     assert _refused(scene, host, host.key("stays"))["class"] == "NotWrappable"
     curve = _refused(scene, host, host.key("curve"))

@@ -27,7 +27,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_certificates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import Asked, OpenToken, OpenTokens
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession, reference, token_facts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import (
+    possession,
+    reference,
+    token_facts,
+    token_halves,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_parts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.groups import require_wrapping
@@ -152,6 +157,7 @@ def opened(items: list[dict], state_dir: str, check_mode: bool) -> Iterator[Toke
     with OpenTokens([_asked(item) for item in items], lock_in, missing_ok=check_mode) as tokens:
         for token in tokens.all:
             token.survey(in_full=True)
+            token.found = [token_halves.looked_at(one) for one in token.found]
         yield TokenKeys(items, tokens)
 
 
@@ -172,10 +178,10 @@ def _findings(tokens: OpenTokens) -> Findings:
     told = [token_certificates.read(token.found, token.facts) for token in tokens.all]
     nameless = [
         reading.shown(f"the key {one.label!r} on the token {token.facts.label!r}")
-        + ": it may sign, and the token does not tell its public half, so it may be any key"
+        + ": it may sign, and the token does not tell its own public half, so it may be any key"
         for token in tokens.all
         for one in token.found
-        if one.kind == "private_key" and one.key_id is None and token_facts.may_sign(one.attributes)
+        if one.kind == "private_key" and (one.key_id is None or one.problem) and token_facts.may_sign(one.attributes)
     ]
     found = tuple(one for some, dummy in told for one in some)
     return Findings(found, (*(text for dummy, some in told for text in some), *nameless))
