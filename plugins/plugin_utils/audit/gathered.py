@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,8 @@ _KEY_ID = re.compile(r"[0-9a-f]{64}")
 #: Characters.
 _LONGEST, _LONGEST_WORD = 8192, 64
 _LARGEST = 2**53
+#: Certificates on other hosts for one key.
+_ELSEWHERE = 100
 
 
 def hosts(gathered: Mapping[str, Any], declared: Mapping[str, Any]) -> tuple[HostSeen, ...]:
@@ -38,7 +40,31 @@ def hosts(gathered: Mapping[str, Any], declared: Mapping[str, Any]) -> tuple[Hos
         gathered: inventory name to the result of private_key_info; None or a failed result where there is none.
         declared: inventory name to the host's ``keyops_keys``.
     """
-    return tuple(_checked(str(name), gathered[name], declared.get(name)) for name in sorted(gathered))
+    return _with_elsewhere([_checked(str(name), gathered[name], declared.get(name)) for name in sorted(gathered)])
+
+
+def _with_elsewhere(seen: Sequence[HostSeen]) -> tuple[HostSeen, ...]:
+    """The hosts, each of whose keys has the certificates that lie for it on the others."""
+    by_key: dict[str, list[CertificateSeen]] = {}
+    for one in (one for host in seen for one in host.certificates):
+        by_key.setdefault(one.key_id, []).append(one)
+    return tuple(replace(host, keys=tuple(_with_others(key, by_key) for key in host.keys)) for host in seen)
+
+
+def _with_others(key: KeySeen, by_key: Mapping[str, Sequence[CertificateSeen]]) -> KeySeen:
+    there = by_key.get(key.key_id or "", ()) if key.key_id else ()
+    if all(one.host == key.host for one in there):
+        return key
+    # The same certificate is on many hosts; each is told of once.
+    told = {_content(one) for one in key.certificates}
+    found = {_content(one): one for one in reversed(there) if one.host != key.host and _content(one) not in told}
+    return replace(key, elsewhere=tuple(sorted(found.values(), key=lambda one: (one.host, one.source)))[:_ELSEWHERE])
+
+
+def _content(one: CertificateSeen) -> tuple:
+    """What is the same of copies of a certificate."""
+    said = (one.kind, one.subject, one.not_before, one.not_after, one.key_usage, one.extended_key_usage)
+    return (one.der,) if one.der else said
 
 
 @dataclass(frozen=True)

@@ -128,15 +128,18 @@ def _of_file(key: KeySeen, used: Usage, known: Known) -> Iterator[Finding]:
 def _of_usage(key: KeySeen, used: Usage) -> Iterator[Finding]:
     if used.is_dual:
         said = [f"{who}: {name}" for who, name in used.stated.items()]
-        told = "; ".join(said) or f"certificates: {', '.join(sorted(used.derived))}"
+        others = ", ".join(dict.fromkeys(f"{one.host}:{one.source}" for one in key.elsewhere))
+        where = f", also of {others}" if others else ""
+        told = "; ".join(said) or f"certificates{where}: {', '.join(sorted(used.derived))}"
         yield _about(key, catalogue.DUAL_USAGE, told)
     elif used.name is None:
         yield _about(key, catalogue.UNKNOWN_USAGE, "neither the key, nor a certificate, nor a declaration says it")
     elif used.stated:
-        for one in key.certificates:
+        for one in (*key.certificates, *key.elsewhere):
             if beyond := usage.beyond(one, used.name):
-                told = f"the {one.kind} {one.source} allows {', '.join(beyond)}, and the key's usage is {used.name}"
-                yield _about(key, catalogue.USAGE_AGAINST_CERTIFICATE, told, f"{one.source} {one.kind}")
+                source = one.source if one.host == key.host else f"{one.host}:{one.source}"
+                told = f"the {one.kind} {source} allows {', '.join(beyond)}, and the key's usage is {used.name}"
+                yield _about(key, catalogue.USAGE_AGAINST_CERTIFICATE, told, f"{source} {one.kind}")
 
 
 def _of_certificates(key: KeySeen, used: Usage, known: Known) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ class KeySeen:
         key_id, algorithm, public_key: None where the key could not be read; the public key is PEM.
         usage: the usage inside the key, ``conflict``, or None.
         encrypted, mode, owner, group: None where that is not known; a token's keys have no mode.
-        certificates: those on this host for this key.
+        certificates: those on this host for this key; elsewhere: on the other hosts, but for copies of those here.
         ssh_uses: where its public key stands for SSH.
         declared: its item of ``keyops_keys``, or an empty dictionary.
         path: the reference as the host knows it, without the number of the key in its file.
@@ -111,6 +111,7 @@ class KeySeen:
     group: str | None = None
     modified: str | None = None
     certificates: tuple[CertificateSeen, ...] = ()
+    elsewhere: tuple[CertificateSeen, ...] = ()
     ssh_uses: tuple[str, ...] = ()
     receipt: ReceiptSeen | None = None
     refusal: str | None = None

@@ -64,7 +64,7 @@ class Usage:
 def of_key(key: KeySeen, vault: VaultSeen | None) -> Usage:
     """What this key is for."""
     stated = {who: usage for who, usage in _stated(key, vault) if usage in _KNOWN}
-    derived = frozenset(usage for one in key.certificates for usage in of_certificate(one))
+    derived = frozenset(usage for one in (*key.certificates, *key.elsewhere) for usage in of_certificate(one))
     if key.ssh_uses or key.container == "openssh":
         derived |= {"authentication"}
     found = Usage(None, stated, derived)

@@ -114,6 +114,21 @@ def test_usages_and_certificates(audit):
     assert "keyAgreement" in next(row["detail"] for row in result["audit"]["findings"] if row["id"] == "KL008")
 
 
+def test_certificates_on_another_host_count_for_the_usage(audit):
+    one, two, dual, against = made.Host(), made.Host(), made.new_key(), made.new_key()
+    one.key("/dual", dual)
+    one.certificate("/dual.pem", dual)
+    two.certificate("/srv/dual2.pem", dual, ("keyAgreement",))
+    one.key("/against", against, usage="key_agreement")
+    one.certificate("/against.pem", against, ("keyAgreement",))
+    two.certificate("/srv/against2.pem", against)
+    two.certificates.append({**one.certificates[1], "paths": ["/srv/copy.pem"]})
+    result = audit({"web1": one, "web2": two}, use_vault=False)
+    assert told(result) == [("KL007", "web1", "/dual"), ("KL008", "web1", "/against")]
+    details = {row["id"]: row["detail"] for row in result["audit"]["findings"]}
+    assert "web2:/srv/dual2.pem" in details["KL007"] and "web2:/srv/against2.pem" in details["KL008"]
+
+
 def test_the_same_key_on_two_hosts_is_one_finding(audit):
     one, two, key = sound_host(), sound_host(), made.new_key()
     for host in (one, two):
