@@ -23,12 +23,10 @@ from collections.abc import Sequence
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyExists,
-    NotArchivedRefused,
     OptionError,
-    TokenError,
     UnsafeTokenRefused,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_wishes
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_checks, token_wishes
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.kept_requests import KeptRequests
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import (
     Asked,
@@ -40,17 +38,14 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.provision_p
     Decision,
     Found,
     Wish,
-    needs_archive,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import signing_proof, token_facts, token_halves
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.usage_attribute import NONSIGNING
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card, keys, objects, probe, templates
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card, keys, probe
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.keys import Draft, NewKey, Pair
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.probed import findings
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.uri import TokenUri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.wrapping import Wrapper
 
 #: As for keys in files, the options of an item are read before anything is looked at.
@@ -161,16 +156,7 @@ class Tokens:
 
     def unprotected(self, wish: Wish, found: Found) -> list[str]:
         """How the key's attributes are otherwise than they must be."""
-        extractable = {"required": True, "never": False}.get(wish.token.archive)
-        if extractable and found.receipt is not None:
-            extractable = None  # it is archived, and one that was recovered stays inside
-        faults = templates.faults(found.token.private.attributes, wish.usage, extractable)
-        if extractable and "EXTRACTABLE is false" in faults:
-            faults.append(
-                "so it cannot be archived from there, and this host has no receipt of its archive. If the vault has "
-                "it, give archive: possible; if not, replacing this key loses what was encrypted to it"
-            )
-        return faults
+        return token_checks.unprotected(wish, found)
 
     def adjusts(self, wish: Wish, found: Found) -> bool:
         """Never: a key on a token cannot be changed."""
@@ -185,7 +171,7 @@ class Tokens:
             UnsafeTokenRefused: it breaks promises that signing keys rely on.
             HalvesDiffer, NotArchivedRefused: a key that is to go because it is archived is not shown to be that key.
         """
-        _require_archived_itself(decision)
+        token_checks.require_archived_itself(decision)
         wish, token = decision.wish, self._tokens.of(decision.wish.key)
         if decision.action == "keep" and wish.token.request is not None:
             self._warn_without_request(decision)
@@ -193,7 +179,7 @@ class Tokens:
             return
         with named(wish.key):
             keys.check_can_make(token.token, wish.algorithm)
-            _check_id(token, wish.token.uri)
+            token_checks.check_id(token, wish.token.uri)
             if wish.usage not in NONSIGNING:
                 self._check_promises(token, wish)
 
@@ -310,7 +296,7 @@ class Tokens:
                 for decision, found in made.items()
                 if self._tokens.of(decision.wish.key) is token
             }
-            for other in _others(token, mine):
+            for other in token_checks.others(token, mine):
                 wish, pair = mine.pop(other.label)
                 keys.destroy(pair)
                 doubled.append(wish.key)
@@ -319,42 +305,3 @@ class Tokens:
                 f"{', '.join(doubled)}: another host has made keys of these labels meanwhile, so those made here "
                 "were destroyed; run again"
             )
-
-
-def _others(token: OpenToken, mine: dict) -> list[TokenObject]:
-    """For each label of new pairs, one private key of this label that is another one."""
-    if not mine:
-        return []
-    with libraries.told_errors(f"reading the objects of the token {token.facts.label!r}"):
-        there = objects.names(token.session, "private_key")
-    found = {
-        one.label: one for one in there if one.label in mine and one.object_id != mine[one.label][1].private.object_id
-    }
-    return list(found.values())
-
-
-def _require_archived_itself(decision: Decision) -> None:
-    """A confirmed archive is one of a key ID, which the public half tells: the private half must be that key."""
-    wish = decision.wish
-    if decision.action not in ("replace", "remove") or wish.destroy_unarchived or not needs_archive(decision.there):
-        return
-    with named(wish.key):
-        try:
-            token_halves.prove(decision.there.token.private)
-        except TokenError as error:
-            raise NotArchivedRefused(
-                f"the token does not show that this is the key {decision.there.facts.key_id[:16]}... and no other, so "
-                f"it may be unarchived, and is neither removed nor replaced ({error}). Give destroy_unarchived: true "
-                "to lose it for good"
-            ) from error
-
-
-def _check_id(token: OpenToken, uri: TokenUri) -> None:
-    """Raise KeyExists unless a new key may have the ID that was given for it."""
-    if uri.object_id is None:
-        return
-    if token.private(uri.label):
-        raise KeyExists("a key with a given id cannot be replaced, since both would have it; give another id=")
-    for other in token.found:
-        if other.object_id == uri.object_id.hex() and other.kind.endswith("_key"):
-            raise KeyExists(f"the id belongs to the object {other.label!r} on the token; give another")
