@@ -225,6 +225,7 @@ def restore(
         TokenMisbehaved: the token made it otherwise; it is not there any more.
         OpenError, TokenError, RecoveryError: as above; nothing is left.
     """
+    _remove_unwritten(session)
     public = _make_public(session, new)
     kept = [public]
     try:
@@ -268,6 +269,19 @@ def _unwrap(session_key: Any, envelope: Envelope, new: NewKey, store: bool) -> A
     raise OpenError(
         f"the private key, wrapped with {envelope.wrapping}, does not unwrap in the token ({', '.join(answers)})"
     )
+
+
+def _remove_unwritten(session: Any) -> None:
+    """Remove what SoftHSM keeps of a public half when it is killed while it writes it: its type, and nothing else.
+
+    Such an object does not even say that it is the token's. No key is like it: it has no number of a public key.
+    """
+    nothing = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.TOKEN: False, Attribute.LABEL: "", Attribute.ID: b""}
+    with suppress(PKCS11Error):  # a token that cannot search like this has none
+        for one in list(session.get_objects(nothing)):
+            number = Attribute.MODULUS if one[Attribute.KEY_TYPE] == KeyType.RSA else Attribute.EC_POINT
+            if not one[number]:
+                one.destroy()
 
 
 def _make_public(session: Any, new: NewKey) -> Any:
