@@ -159,10 +159,11 @@ def _subject(item: dict, facts: KeyFacts) -> evidences.Subject:
 def _judged(item: dict, evidence: Evidence, receipt: Receipt | None, on_tokens: Any) -> _Examined:
     try:
         usage = judge(evidence)
-        if evidence.facts.container == "token":
-            on_tokens.require_wrappable(item)
     except ArchiveRefusal as refusal:
         return _Examined(item, evidence, receipt, refusal=refusal)
+    try:
+        if evidence.facts.container == "token":
+            on_tokens.require_wrappable(item)
     except NotWrappable as refusal:
         if receipt is None:
             return _Examined(item, evidence, refusal=refusal)

@@ -235,6 +235,7 @@ def _pins_changed(wish: _Wish, token: Any) -> str:
         new, old = wish.pins[name], wish.pins[f"old_{name}"]
         if new is None or (old is None and who == session.SECURITY_OFFICER):
             continue  # the security officer logs in for a change only
+        first = None
         try:
             # Writable: a failed login leaves its session open, and beside one that only reads no officer logs in.
             with session.opened(token, new, who, writable=True):
