@@ -80,7 +80,8 @@ options:
         description:
           - Whether a nonsigning key on a token can be archived later. For keys on tokens only.
           - V(required) refuses to make a key that the token cannot wrap. It could never be archived. A key that is
-            there and stays inside is kept where this host's receipt shows its archive, as after M(keyops.lifecycle.key_recovery).
+            there and stays inside is kept where this host's receipt shows its archive, as after
+            M(keyops.lifecycle.key_recovery).
           - V(possible) lets other keys of the token wrap it, where the token can.
           - V(never) makes a key that nothing ever leaves the token with, wrapped neither.
           - Keys that sign are always made so.
