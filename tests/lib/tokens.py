@@ -109,13 +109,14 @@ class Store:
 
     @contextmanager
     def process(self, command: list[str]) -> Iterator[subprocess.Popen[str]]:
-        """A command with the library's environment, running: the caller writes to it and reads from it."""
+        """A command with the library's environment, running: the caller writes lines to it and reads from it."""
         with subprocess.Popen(
             [*self.prefix, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._environment(),
             text=True,
+            bufsize=1,  # a line leaves when it is written: none is left to be written to an ended process
         ) as process:
             try:
                 yield process
