@@ -26,35 +26,26 @@ from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    FormatError,
-    FrozenRefused,
     KeyExists,
     KeyUnreadable,
     OptionError,
     RequestMismatch,
-    StateError,
     WrongPassphrase,
-    note_missing_library,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recovered_keys
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import (
     check_new_passphrase,
     load_sound,
     read_facts,
     read_mode,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import open_requests, quorum
-from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
-
-try:
-    from cryptography.hazmat.primitives import serialization
-except ImportError as error:
-    note_missing_library(error)
 
 
 @dataclass(frozen=True)
@@ -122,8 +113,9 @@ def _run(task: HostTask, state_dir: str, on_tokens: Any) -> FlowResult:
 
 
 def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted], on_tokens: Any) -> dict[str, quorum.Opened]:
-    opened_request = open_requests.load(state_dir, task.params["request_id"])  # 2
-    _require_answerable(opened_request, missing)
+    key_ids = [item.key_id for item in missing]
+    opened_request = recovered_keys.load_open(state_dir, task.params["request_id"], key_ids)  # 2
+    _require_places(opened_request, missing)
     return {item.key_id: _open(item, opened_request, task.relay, on_tokens) for item in missing}  # 3, 4
 
 
@@ -168,11 +160,7 @@ def _facts_of_whole(path: str, passphrase: str | None) -> KeyFacts | None:
         raise KeyUnreadable(f"{error}. Nothing was written; move the file away and run again") from error
 
 
-def _require_answerable(opened: open_requests.OpenRequest, missing: list[_Wanted]) -> None:
-    requests.require_open(opened.request, times.now())
-    foreign = [item.key_id for item in missing if item.key_id not in opened.request.key_ids]
-    if foreign:
-        raise RequestMismatch(f"the request does not ask for {', '.join(foreign)}: make a request that does")
+def _require_places(opened: open_requests.OpenRequest, missing: list[_Wanted]) -> None:
     for item in missing:
         said, place = opened.request.place_of(item.key_id), item.options["key"]
         if said != place and (said or not item.path):
@@ -183,43 +171,11 @@ def _require_answerable(opened: open_requests.OpenRequest, missing: list[_Wanted
 
 
 def _open(item: _Wanted, opened: open_requests.OpenRequest, relay: dict, on_tokens: Any) -> quorum.Opened:
-    key_id = item.key_id
-    given = relay["keys"][key_id]
-    one_time_key = _one_time_key(opened)
-    if given["frozen"]:
-        raise FrozenRefused(f"key {key_id[:16]}... is frozen: {given['frozen']}")
-    case = quorum.Case(
-        request_id=opened.request_id,
-        request=opened.request,
-        key_id=key_id,
-        one_time_key=one_time_key,
-        records=tuple(_records(given["records"], key_id)),
-        sealed_keys={name: canonical.decode(text) for name, text in given["sealed"].items()},
-        approvals={agent: [canonical.decode(text) for text in texts] for agent, texts in given["approvals"].items()},
-        prove=None if item.path else functools.partial(on_tokens.prove, key_id, opened.request),
-    )
-    found = quorum.open_with_quorum(case)
+    prove = None if item.path else functools.partial(on_tokens.prove, item.key_id, opened.request)
+    found = recovered_keys.open_key(item.key_id, opened, relay, prove)
     if not item.path and found.key is not None:
-        on_tokens.take_in(key_id, opened.request, found.key, found.record)
+        on_tokens.take_in(item.key_id, opened.request, found.key, found.record)
     return found
-
-
-def _one_time_key(opened: open_requests.OpenRequest) -> object:
-    try:
-        return serialization.load_der_private_key(opened.one_time_key, None)
-    except (ValueError, TypeError) as error:
-        raise StateError(f"the one-time key of request {opened.request_id} is damaged: make a new request") from error
-
-
-def _records(texts: list[str], key_id: str) -> list[record.Record]:
-    """The revisions that parse; the others cannot be used, and key_archive_info reports them."""
-    parsed = []
-    for text in texts:
-        try:
-            parsed.append(record.parse(canonical.decode(text)))
-        except FormatError:
-            continue
-    return [item for item in parsed if item.key_id == key_id]
 
 
 def _write(missing: list[_Wanted], opened: dict[str, quorum.Opened]) -> None:
