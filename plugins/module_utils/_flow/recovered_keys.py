@@ -72,7 +72,7 @@ def open_key(
             request=opened.request,
             key_id=key_id,
             one_time_key=one_time_key,
-            records=tuple(_records(given["records"], key_id)),
+            records=tuple(parsed_records(given["records"], key_id)),
             sealed_keys={name: canonical.decode(text) for name, text in given["sealed"].items()},
             approvals={
                 agent: [canonical.decode(text) for text in texts] for agent, texts in given["approvals"].items()
@@ -89,7 +89,7 @@ def _one_time_key(opened: open_requests.OpenRequest) -> object:
         raise StateError(f"the one-time key of request {opened.request_id} is damaged: make a new request") from error
 
 
-def _records(texts: list[str], key_id: str) -> list[record.Record]:
+def parsed_records(texts: list[str], key_id: str) -> list[record.Record]:
     """The revisions that parse; the others cannot be used, and key_archive_info reports them."""
     parsed = []
     for text in texts:
