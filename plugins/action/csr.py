@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.reference import is_token
 from ansible_collections.keyops.lifecycle.plugins.modules.csr import ARGUMENT_SPEC
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.requesting import request
@@ -16,12 +15,12 @@ class ActionModule(LifecycleAction):
     """Request certificates; the process is in plugin_utils/process/requesting.py."""
 
     argument_spec = ARGUMENT_SPEC
+    pkcs11_module = "keyops.lifecycle.csr_on_token"
 
-    def module_for(self, params: dict) -> str:
-        """What is sent to hosts with key files is smaller: it has nothing of tokens."""
+    def named_keys(self, params: dict) -> list[str]:
+        """The keys, and those that vouch for them."""
         named = (one for item in params["keys"] for one in (item, item["possession"]) if one is not None)
-        on_token = any(is_token(one["key"]) for one in named)
-        return "keyops.lifecycle.csr_on_token" if on_token else super().module_for(params)
+        return [one["key"] for one in named]
 
     def process(self, task: ControllerTask) -> dict:
         """Request."""

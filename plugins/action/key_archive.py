@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.reference import is_token
 from ansible_collections.keyops.lifecycle.plugins.modules.key_archive import ARGUMENT_SPEC
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.archiving import archive
@@ -16,13 +15,9 @@ class ActionModule(LifecycleAction):
     """Archive keys; the process is in plugin_utils/process/archiving.py."""
 
     argument_spec = ARGUMENT_SPEC
+    pkcs11_module = "keyops.lifecycle.key_archive_on_token"
     vault_required = True
     may_make_vault = True
-
-    def module_for(self, params: dict) -> str:
-        """What is sent to hosts with key files is smaller: it has nothing of tokens."""
-        on_token = any(is_token(item["key"]) for item in params["keys"])
-        return "keyops.lifecycle.key_archive_on_token" if on_token else super().module_for(params)
 
     def process(self, task: ControllerTask) -> dict:
         """Archive."""

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.reference import is_token
 from ansible_collections.keyops.lifecycle.plugins.modules.private_key import ARGUMENT_SPEC
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.provisioning import provision
@@ -16,12 +15,8 @@ class ActionModule(LifecycleAction):
     """Generate, keep or retire keys; the process is in plugin_utils/process/provisioning.py."""
 
     argument_spec = ARGUMENT_SPEC
+    pkcs11_module = "keyops.lifecycle.private_key_on_token"
     may_make_vault = True
-
-    def module_for(self, params: dict) -> str:
-        """What is sent to hosts with key files is smaller: it has nothing of tokens."""
-        on_token = any(is_token(item["key"]) for item in params["keys"])
-        return "keyops.lifecycle.private_key_on_token" if on_token else super().module_for(params)
 
     def process(self, task: ControllerTask) -> dict:
         """Provision."""

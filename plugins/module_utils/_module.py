@@ -26,11 +26,9 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _importing, _options
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, require_libraries
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
-
-_importing.compile_less(getattr(__spec__, "loader", None))  # a module imports its flow after this file
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _importing
+
+_importing.compile_less(getattr(__spec__, "loader", None))  # modules and actions import this file before all others
+
 USAGES = ["signature", "certificate_signing", "authentication", "key_transport", "key_agreement"]
 ALGORITHMS = [
     *(f"rsa-{bits}" for bits in (2048, 3072, 4096, 6144, 8192)),

@@ -41,6 +41,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     require_libraries,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import digest_of
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.named import told_as
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
@@ -106,14 +107,17 @@ class LifecycleAction(ActionBase):
     vault_required = False
     #: Whether a missing vault is made. Only what starts an archive may, so that a mistyped path is noticed elsewhere.
     may_make_vault = False
+    #: What runs on the host when a key on a token is named, where the task's own module has nothing of tokens: all that
+    #: a module imports is shipped, and compiled on the host.
+    pkcs11_module: ClassVar[str | None] = None
 
     def process(self, task: ControllerTask) -> dict:
         """The process; the default is the module on the host and nothing else."""
         return dict(task.call(None).raw)
 
-    def module_for(self, params: dict) -> str:
-        """The module that runs on the host for a call with these options; the default is the task's own."""
-        return str(self._task.action)
+    def named_keys(self, params: dict) -> list[str]:
+        """The key references of a call with these options."""
+        return [item["key"] for item in params["keys"]]
 
     def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict:
         """Run the task; see the module's docstring for what is seen to here."""
@@ -179,7 +183,8 @@ class LifecycleAction(ActionBase):
             arguments["step"] = step
         if relay is not None:
             arguments["relay"] = json.dumps(relay)
-        name = self.module_for(params)
+        on_token = self.pkcs11_module and any(map(reference.is_token, self.named_keys(params)))
+        name = self.pkcs11_module if on_token else str(self._task.action)
         result = self._harmless(self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars))
         if result.get("failed") or "digest" not in result:
             result.pop("results", None)

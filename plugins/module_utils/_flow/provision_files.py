@@ -52,7 +52,7 @@ class Files:
         if not self._only_looks:
             for folder in {os.path.dirname(wish.path) for wish in wishes}:
                 _files.sweep_leftovers(folder)
-        return _each(self._found, wishes)
+        return _each(self._found, wishes, any(wish.passphrase for wish in wishes))
 
     def _found(self, wish: Wish) -> Found | None:
         existing = _files.read_existing(wish.path, _LIMIT)
@@ -156,7 +156,11 @@ class _New:
 
 def _make(decisions: Sequence[Decision]) -> list[_New]:
     keys = generate([(decision.wish.algorithm, decision.wish.usage) for decision in decisions])
-    contents = _each(lambda pair: key_file.serialize(pair[0], pair[1].wish.passphrase), list(zip(keys, decisions)))
+    contents = _each(
+        lambda pair: key_file.serialize(pair[0], pair[1].wish.passphrase),
+        list(zip(keys, decisions)),
+        any(decision.wish.passphrase for decision in decisions),
+    )
     return [
         _New(decision, key, _new_file(decision, content)) for decision, key, content in zip(decisions, keys, contents)
     ]
@@ -179,7 +183,9 @@ def _new_file(decision: Decision, content: bytes) -> _files.NewFile:
     return _files.NewFile(wish.path, content, wish.mode, owner, group)
 
 
-def _each(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """Apply on every core: keys under a passphrase take time, in code that releases the interpreter's lock."""
+def _each(function: Callable[[_Item], _Result], items: Sequence[_Item], passphrases: bool) -> list[_Result]:
+    """Apply; with passphrases on every core: they take time, in code that releases the interpreter's lock."""
+    if not passphrases:
+        return [function(item) for item in items]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return list(pool.map(function, items))
