@@ -9,7 +9,8 @@ MAKEFLAGS += --no-print-directory
 build := .build
 collections := $(build)/collections/ansible_collections/keyops
 run := tests/tools/with-env
-side_by_side := molecule-fleet molecule-openbao unit molecule-hsm molecule-default
+side_by_side := molecule-fleet molecule-openbao unit molecule-hsm molecule-default ansible-lint
+static := ruff ruff-format mypy yamllint shell changelog tarball docs sanity
 step = @printf '\n== %s ==\n'
 
 .PHONY: help
@@ -38,12 +39,20 @@ test: ## Run all tests (as root: they start a fleet of SSH hosts)
 	@$(MAKE) setup
 	$(step) "two at a time, since they wait more than they work; each is shown when it has ended"
 	@$(MAKE) -j 2 --output-sync=target $(side_by_side)
-	@$(MAKE) -j 2 --output-sync=target leak-hunt lint
+	@$(MAKE) -j 2 --output-sync=target leak-hunt static
 	@$(MAKE) integration
 
 .PHONY: lint
-lint: setup ## Run every static check
-	@$(run) tests/tools/lint
+lint: ## Run every static check
+	@$(MAKE) static ansible-lint
+
+.PHONY: static
+static: setup ## Run the static checks other than ansible-lint
+	@$(run) tests/tools/lint $(static)
+
+.PHONY: ansible-lint
+ansible-lint: setup ## Run ansible-lint
+	@$(run) tests/tools/lint ansible-lint
 
 .PHONY: unit
 unit: setup ## Run the unit tests, the host's half also on the oldest libraries
