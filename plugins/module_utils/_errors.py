@@ -387,3 +387,34 @@ class WrongKeyRecovered(RecoveryError):
 
 class PossessionNotProven(RecoveryError):
     """The host could not prove that it holds the key that it wants to record."""
+
+
+# --- recovery of data --------------------------------------------------------------------------------------------
+
+
+class DataError(KeyopsError):
+    """A message or file cannot be decrypted; reports name the class as the reason."""
+
+
+class NotEncrypted(DataError):
+    """There is nothing to decrypt: it is signed, compressed or plain."""
+
+
+class NoKeyForData(DataError):
+    """It is encrypted to others than the owners of the given keys: a generation of the key may be missing."""
+
+
+class DataNotOpened(DataError):
+    """The key does not open it, or it was altered. Which of the two is never told: that would make an oracle."""
+
+
+class DataDamaged(DataError):
+    """It cannot be read as what it is: cut off, or altered where that shows."""
+
+
+class DataUnsupported(DataError):
+    """It uses a way of encryption that this host's libraries do not have, or that is not read here."""
+
+
+class DataTooLarge(DataError):
+    """It is larger, or deeper, than one item may be."""

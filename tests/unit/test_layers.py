@@ -27,6 +27,7 @@ HOST_LAYERS = [
     ["_keys"],
     ["_usage", "_sealing"],
     ["_discovery"],
+    ["_data"],
     ["_recovery"],
     ["_module"],
     ["_flow"],

@@ -1,0 +1,101 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The keys with which data is decrypted, each as a ``Decryptor``: from files, and on tokens (one login for each token).
+
+Other ways to a key (a recovery request, whose keys are in memory only) are other functions like ``opened``: a context
+that gives decryptors, which can be used within it only.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    KeyopsError,
+    KeyReferenceError,
+    OptionError,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pem, reference
+
+
+@contextmanager
+def opened(items: Sequence[dict]) -> Iterator[list[Decryptor]]:
+    """The decryptors of the option ``keys``, in its order.
+
+    Args:
+        items: ``{"key", "passphrase", "pin", "certificates": [path]}``.
+
+    Raises:
+        KeyNotFound, KeyUnreadable, WrongPassphrase, FileError, KeyReferenceError, OptionError, TokenError: with the
+            option's name in front.
+    """
+    for number, item in enumerate(items):
+        _check(item, f"keys[{number}]")
+    certificates = [_certificates(item["certificates"], f"keys[{number}]") for number, item in enumerate(items)]
+    # Files first: a wrong passphrase must not cost a login.
+    keys: dict[int, Any] = {
+        number: read_private_key(item["key"], item["passphrase"], f"keys[{number}]")
+        for number, item in enumerate(items)
+        if not reference.is_token(item["key"])
+    }
+    if len(keys) == len(items):
+        yield [_made(items[number], keys[number], certificates[number]) for number in sorted(keys)]
+        return
+    # Not at the top: a host with key files loads nothing of tokens.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card
+
+    on_tokens = [number for number in range(len(items)) if number not in keys]
+    asked = [card.Asked(f"keys[{n}]", _uri(items[n]["key"], n), items[n]["pin"]) for n in on_tokens]
+    with card.opened(asked) as found:
+        keys.update(zip(on_tokens, found))
+        yield [_made(items[number], keys[number], certificates[number]) for number in sorted(keys)]
+
+
+def _made(item: dict, private_key: Any, certificates: list[bytes]) -> Decryptor:
+    return Decryptor(item["key"], private_key, certificates)
+
+
+def _check(item: dict, option: str) -> None:
+    on_token = reference.is_token(item["key"])
+    if on_token and item["passphrase"] is not None:
+        raise OptionError(f"{option}.passphrase: the key is on a token, which has a PIN: give pin")
+    if not on_token and item["pin"] is not None:
+        raise OptionError(f"{option}.pin: the key is a file, which may have a passphrase: give passphrase")
+
+
+def _uri(text: str, number: int) -> Any:
+    try:
+        return reference.parse(text).uri
+    except KeyReferenceError as error:
+        raise KeyReferenceError(f"keys[{number}]: {error}") from error
+
+
+def _certificates(paths: Sequence[str], option: str) -> list[bytes]:
+    found: list[bytes] = []
+    for path in paths:
+        try:
+            content = _files.read_file(path, follow_links=True)
+            found += _in_pem(content) if pem.looks_like_pem(content) else [der.read(content).whole]
+        except KeyopsError as error:
+            raise OptionError(f"{option}.certificates: {path} cannot be read as a certificate: {error}") from error
+    return found
+
+
+def _in_pem(content: bytes) -> list[bytes]:
+    try:
+        found = [base64.b64decode(piece.body) for piece in pem.split(content) if piece.label.endswith("CERTIFICATE")]
+    except binascii.Error as error:
+        raise FormatError("its base64 is damaged") from error
+    if not found:
+        raise FormatError("there is none in it")
+    return found

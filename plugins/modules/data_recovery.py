@@ -1,0 +1,229 @@
+#!/usr/bin/python
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Decrypt messages, mailboxes and files with the keys of their owner."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: data_recovery
+short_description: Decrypt S/MIME messages, mailboxes and CMS files
+version_added: 0.1.0
+description:
+  - Decrypts S/MIME messages, whole mailboxes and CMS or PKCS#7 files, in bulk, with keys of the host that it runs on.
+  - Encrypted parts of a message are replaced by what is in them, byte for byte; signatures inside stay. What is not
+    encrypted is kept as it is.
+  - Sources are only read. Outputs appear whole, with the mode V(0600) and the user that the module runs as for their
+    owner; folders that are missing are made with V(0700).
+  - What cannot be decrypted is listed with its reason, and the rest comes out. In the output of a mailbox it stays as
+    it was.
+  - CMS with RSA PKCS#1 v1.5, RSA-OAEP and ECDH; AES in CBC, GCM and CCM, ChaCha20-Poly1305, 3DES, Camellia, and RC2
+    and DES where PyCryptodome is installed. DER, BER and PEM.
+options:
+  keys:
+    description:
+      - The private keys. A message is decrypted with the one that it names. Give all generations of an owner's key.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      key:
+        description:
+          - Key reference, an absolute path or a C(pkcs11:) URI.
+          - A key on a token stays there; the token decrypts or derives, with one login for all.
+        type: str
+        required: true
+      passphrase:
+        description: Passphrase of an encrypted key file.
+        type: str
+      pin:
+        description: User PIN of the token that O(keys[].key) is on. A C(pin-source=file:) in the URI does the same.
+        type: str
+      certificates:
+        description:
+          - Paths on the host of the certificates that the key had or has, PEM or DER, several in a file where it is
+            PEM. Messages name one of them.
+          - Without any, the key is tried with every recipient of its type, which takes longer.
+        type: list
+        elements: path
+        default: []
+  sources:
+    description: What to decrypt.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      src:
+        description: Absolute path of the file or folder. It is only read.
+        type: path
+        required: true
+      dest:
+        description:
+          - Absolute path of the output, a file, and for a Maildir a folder. It must not lie in O(sources[].src).
+          - A file that is there and was not made from this source is never replaced.
+        type: path
+        required: true
+      kind:
+        description:
+          - What it is. V(message) is one mail (C(.eml)), V(cms) a CMS or PKCS#7 file (C(.p7m), DER or PEM).
+          - V(auto) tells them apart by their content.
+        type: str
+        choices: [auto, message, cms, mbox, maildir]
+        default: auto
+  on_failure:
+    description:
+      - With V(fail), the task fails at its end when something was not decrypted. All the rest is there then, and
+        RV(results) says what is missing.
+      - With V(report), it only warns.
+    type: str
+    choices: [fail, report]
+    default: fail
+extends_documentation_fragment:
+  - keyops.lifecycle.attributes
+  - keyops.lifecycle.state
+  - keyops.lifecycle.step
+attributes:
+  check_mode:
+    description: Decrypts everything and writes nothing, so it tells what can be opened.
+    support: full
+seealso:
+  - module: keyops.lifecycle.key_recovery
+author:
+  - keyops.lifecycle maintainers (@keyops)
+"""
+
+EXAMPLES = r"""
+- name: Decrypt a mailbox and a file of somebody who left
+  keyops.lifecycle.data_recovery:
+    keys:
+      - key: /etc/keyops/alice-2023.key
+        certificates: [/etc/keyops/alice-2023.pem]
+      - key: /etc/keyops/alice-2025.key
+        certificates: [/etc/keyops/alice-2025.pem]
+    sources:
+      - src: /var/mail/alice
+        dest: /srv/case-17/alice.mbox
+      - src: /home/alice/contract.p7m
+        dest: /srv/case-17/contract.pdf
+"""
+
+RETURN = r"""
+results:
+  description: One item per item of O(sources), in the same order.
+  returned: success, and on failure with O(on_failure=fail)
+  type: list
+  elements: dict
+  contains:
+    src:
+      description: The source.
+      type: str
+      returned: success
+    dest:
+      description: The output.
+      type: str
+      returned: success
+    kind:
+      description: What the source is.
+      type: str
+      returned: success
+    changed:
+      description: Whether the output was written, or would be.
+      type: bool
+      returned: success
+    items:
+      description: How many messages or files the source has.
+      type: int
+      returned: success
+    decrypted:
+      description: How many of them were decrypted.
+      type: int
+      returned: success
+    kept:
+      description: How many have nothing to decrypt, and were kept as they are.
+      type: int
+      returned: success
+    failed:
+      description: How many could not be decrypted.
+      type: int
+      returned: success
+    key_ids:
+      description: Key IDs of the keys that were used, each with the number of items.
+      type: dict
+      returned: success
+    failures:
+      description: The first 100 that could not be decrypted.
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        item:
+          description: Which one. The number of a mail, from 1, or the name of a file; empty when it is alone.
+          type: str
+          returned: success
+        reason:
+          description: >-
+            Class of the error, stable across releases. V(NoKeyForData) for one that is encrypted to others,
+            V(DataNotOpened) for a wrong key or altered content, which are not told apart, V(DataDamaged),
+            V(DataUnsupported), V(DataTooLarge), V(NotEncrypted), or one of the host.
+          type: str
+          returned: success
+        detail:
+          description: What is wrong, in a sentence.
+          type: str
+          returned: success
+        message_id:
+          description: The Message-ID of a mail.
+          type: str
+          returned: when it has one
+        offset:
+          description: Where the mail begins in its mailbox, in bytes.
+          type: int
+          returned: for mbox
+error_class:
+  description: Class of the error, stable across releases.
+  returned: on failure
+  type: str
+"""
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
+
+ARGUMENT_SPEC = {
+    **_options.STATE_DIR,
+    "keys": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "no_log": False,
+        "options": {
+            **_options.EXISTING_KEY,
+            "pin": {"type": "str", "no_log": True},
+            "certificates": {"type": "list", "elements": "path", "default": []},
+        },
+    },
+    "sources": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "src": {"type": "path", "required": True},
+            "dest": {"type": "path", "required": True},
+            "kind": {"type": "str", "choices": ["auto", "message", "cms", "mbox", "maildir"], "default": "auto"},
+        },
+    },
+    "on_failure": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
+}
+
+
+def main() -> None:
+    """Run the flow."""
+    # Not at the top: the controller imports this file for its options, and would load the flow for nothing.
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover_data
+
+    run_module(ARGUMENT_SPEC, recover_data.run)
+
+
+if __name__ == "__main__":
+    main()
