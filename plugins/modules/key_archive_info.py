@@ -170,12 +170,24 @@ results:
       elements: dict
       returned: success
     frozen:
-      description: Whether the key is frozen, because the vault holds evidence that it signed.
+      description: >-
+        Whether the key is frozen, because the vault holds evidence that it signed, and nothing of that was lifted.
       type: bool
       returned: success
     freeze_reason:
       description: Why it is frozen.
       type: str
+      returned: success
+    freeze_id:
+      description: >-
+        The ID of all its freezes as they stand, unless they are lifted for every revision: what the agents who lift
+        them are told (M(keyops.lifecycle.freeze_lift)).
+      type: str
+      returned: success
+    lifted_for:
+      description: Numbers of the revisions for which the freezes are lifted, where others stay frozen.
+      type: list
+      elements: int
       returned: success
     registered_as_signing:
       description: >-

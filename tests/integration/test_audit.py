@@ -54,7 +54,7 @@ def test_the_archived_key_that_signs_is_frozen_and_alarmed(world: Planted, first
     with open_vault({"path": str(world.vault_path)}, check_mode=True) as vault:
         frozen = freezes.frozen(vault, [world.ids["signs"]])[world.ids["signs"]]
         events = event_log.verify(vault).events
-    assert "chains to the trust anchor CN=root" in frozen.evidence[0]
+    assert "chains to the trust anchor CN=root" in frozen.first.evidence[0]
     alarms = [event for event in events if (event.action, event.outcome) == ("audit", "alarm")]
     assert [key_id for event in alarms for key_id, dummy in event.keys] == [world.ids["signs"]]
 

@@ -33,6 +33,8 @@ approvals/r/k/OTHER/    -        RML      RM    RML     MLD       CRML
 events/                 CRML     CRML     CRML  CRML    CRML      CRML
 signing/                CRML     -        RM    CRML    -         CRML
 freezes/k/              CRM      RM       RM    CRML    -         CRML
+lifts/k/f/OWN/          RM       RM       CRM   RML     -         CRML
+lifts/k/f/OTHER/        RM       RM       RM    RML     -         CRML
 elsewhere/              -        -        -     -       -         -
 """
 DUTIES, *_ROWS = [line.split() for line in _TABLE.replace("OWN", OWN).replace("OTHER", OTHER).strip().splitlines()]

@@ -25,6 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Ke
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
     approve,
     archive_anywhere,
+    lift,
     provision_anywhere,
     recover,
     request,
@@ -38,6 +39,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import (
     digest_of,
 )
 from ansible_collections.keyops.lifecycle.plugins.modules import (
+    freeze_lift,
     key_archive,
     key_recovery,
     private_key,
@@ -49,7 +51,12 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action 
     HostFailed,
     HostReply,
 )
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import archiving, provisioning, recovering
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import (
+    archiving,
+    lifting,
+    provisioning,
+    recovering,
+)
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register import SigningKey
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
@@ -58,6 +65,7 @@ _MODULES = {
     "key_archive": (key_archive, archive_anywhere.run, archiving.archive),
     "recovery_request": (recovery_request, request.run, recovering.ask),
     "recovery_approval": (recovery_approval, approve.run, None),
+    "freeze_lift": (freeze_lift, lift.run, None),
     "key_recovery": (key_recovery, recover.run, recovering.recover),
 }
 
@@ -127,7 +135,8 @@ class Machine:
         try:
             actor = "tester@controller"
             task = ControllerTask(params, vault, check_mode, self.name, actor, call, signing_key, policy=policy)
-            return process(task) if process else recovering.approve(task, transport)
+            on_own_machine = lifting.lift if module == "freeze_lift" else recovering.approve
+            return process(task) if process else on_own_machine(task, transport)
         except HostFailed as error:
             cause = error.__cause__
             raise cause if isinstance(cause, KeyopsError) else error from None
@@ -175,6 +184,12 @@ class Agent:
             on_card = [name for name in keys if str(options[name]).startswith("pkcs11:")]
             options.update({f"{name}_pin": self.card.pins["pin"] for name in on_card})
         return machine.run("recovery_approval", **options)
+
+    def lift(self, vault_path: Path, key_id: str, freeze_id: str, **more: object) -> dict:
+        """Lift a key's freezes on the agent's machine."""
+        machine = Machine(self.name, self.folder, vault_path, on_relay=more.pop("on_relay", None))
+        options: dict = {"key_id": key_id, "freeze_id": freeze_id, "reason": "a test", "agent": self.name, **more}
+        return machine.run("freeze_lift", **{"signing_key": str(self.folder / "signing.key"), **options})
 
     def _place(self, kind: str) -> str:
         return self.card.uri("card", object=kind) if self.card else str(self.folder / f"{kind}.key")

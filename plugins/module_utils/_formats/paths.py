@@ -8,7 +8,7 @@ from __future__ import annotations
 
 #: Every folder, in the order in which objects may appear: nothing comes before what it names or what forbids its use,
 #: and the event of what was done comes last.
-FOLDERS = ("sealed", "shares", "signing", "freezes", "records", "requests", "approvals", "events")
+FOLDERS = ("sealed", "shares", "signing", "freezes", "records", "requests", "approvals", "lifts", "events")
 
 
 def record(key_id: str, number: int) -> str:
@@ -41,3 +41,7 @@ def signing_key(key_id: str) -> str:
 
 def freeze(key_id: str, number: int) -> str:
     return f"freezes/{key_id}/{number}"
+
+
+def lift(key_id: str, freeze_id: str, agent_id: str, number: int) -> str:
+    return f"lifts/{key_id}/{freeze_id}/{agent_id}/{number}"

@@ -50,7 +50,7 @@ def look(
     frozen: dict[str, str] = {}
     for chunk in _chunks(_listed(vault)):
         _walk(vault, chunk, sound, incomplete, parts, found)
-        frozen.update({key_id: one.reason for key_id, one in freezes.frozen(vault, chunk).items()})
+        frozen.update({key_id: _frozen(one) for key_id, one in freezes.frozen(vault, chunk).items()})
     found += _orphans(vault, parts)
     found += _strangers(vault)
     registered, proven, created = _register(vault, sound)
@@ -61,6 +61,12 @@ def look(
         *(sound, frozenset(incomplete), registered, proven, created, frozen),
         *((*found, *log_findings), told, (head.number, head.digest)),
     )
+
+
+def _frozen(one: freezes.Frozen) -> str:
+    """Why; a key of which only some revisions are lifted is told, whoever made those revisions."""
+    lifted = ", ".join(map(str, sorted(one.lifted_for)))
+    return f"{one.reason} (lifted for revision {lifted} of its record only)" if lifted else one.reason
 
 
 def _listed(vault: Vault) -> Iterator[tuple[str, list[str]]]:

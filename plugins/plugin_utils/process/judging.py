@@ -37,7 +37,7 @@ def judged(task: ControllerTask, rows: list[dict]) -> list[dict]:
     """The rows, with the vault's refusals added to the host's, and an alarm where an archived key turns out to sign."""
     ids = {row["key_id"] for row in rows if row["key_id"]}
     registered = signing_register.registered(task.vault, ids)
-    frozen = freezes.frozen(task.vault, ids)
+    frozen = freezes.closed(task.vault, ids)
     refused = [{**row, "refusal": row["refusal"] or _vault_refusal(row["key_id"], registered, frozen)} for row in rows]
     archived = _archived(task, [row["key_id"] for row in refused if row["refusal"] and row["key_id"]])
     told = [_of_archived(row) if row["refusal"] and row["key_id"] in archived else row for row in refused]

@@ -102,7 +102,7 @@ def _row(
     key_id: str,
     walked: tuple[records.RevisionOrProblem, ...],
     names: list[str],
-    freeze: freezes.Freeze | None,
+    freeze: freezes.Frozen | None,
     signing: bool | None,
 ) -> dict:
     sound = [item for item in walked if isinstance(item, Record)]
@@ -113,7 +113,9 @@ def _row(
     return {
         **{"key_id": key_id, "archived": bool(sound), **latest},
         "revisions": [_facts(item) for item in sound],
-        **{"frozen": freeze is not None, "freeze_reason": freeze.reason if freeze else None},
+        **{"frozen": freeze is not None and not freeze.lifted_for, "freeze_reason": freeze.reason if freeze else None},
+        "freeze_id": freeze.freeze_id if freeze else None,
+        "lifted_for": sorted(freeze.lifted_for) if freeze else [],
         "registered_as_signing": signing,
         "problems": [{"path": item.path, "text": item.text} for item in problems],
     }

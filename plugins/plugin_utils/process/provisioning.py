@@ -67,12 +67,17 @@ def _confirm(task: ControllerTask, unconfirmed: list[dict]) -> HostReply:
             f"{', '.join(item['key'] for item in unconfirmed)}: a nonsigning key is removed or replaced only when its "
             "archive is confirmed; give vault:, or destroy_unarchived: true to lose it for good"
         )
-    for key_id, freeze in freezes.frozen(task.vault, key_ids).items():
-        raise FrozenRefused(
-            f"key {key_id[:16]}... is frozen ({freeze.reason}), so its archive gives it back to nobody, and this copy "
-            "is neither removed nor replaced; give destroy_unarchived: true to lose it for good"
-        )
-    walked = records.walk(task.vault, key_ids)
+    frozen = freezes.frozen(task.vault, key_ids)
+    for key_id, freeze in frozen.items():
+        if not freeze.lifted_for:
+            raise FrozenRefused(
+                f"key {key_id[:16]}... is frozen ({freeze.reason}), so its archive gives it back to nobody, and this "
+                "copy is neither removed nor replaced; give destroy_unarchived: true to lose it for good"
+            )
+    walked = {
+        key_id: freezes.usable(series, frozen.get(key_id))
+        for key_id, series in records.walk(task.vault, key_ids).items()
+    }
     intact = records.intact(task.vault, (one for series in walked.values() for one in series), contents=True)
     archives = {(one.key_id, one.sealed_key) for one in intact}
     for item in unconfirmed:

@@ -31,6 +31,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract im
 
 #: Approvals of one agent for one key and request that are looked at: each mends the one before.
 _MOST_APPROVALS = 16
+_LIFTING = "If the evidence is wrong, a quorum of its agents lifts the freeze (freeze_lift)"
 
 
 def ask(task: ControllerTask) -> dict:
@@ -58,8 +59,9 @@ def ask(task: ControllerTask) -> dict:
 
 def _require_archived(task: ControllerTask, key_ids: list[str]) -> None:
     walked = records.walk(task.vault, key_ids)
-    for key_id, reason in freezes.frozen(task.vault, key_ids).items():
-        raise FrozenRefused(f"key {key_id} is frozen: {reason.reason}")
+    for key_id, one in freezes.frozen(task.vault, key_ids).items():
+        if _holding(one):
+            raise FrozenRefused(f"key {key_id} is frozen: {_holding(one)}")
     for key_id in key_ids:
         owners = {item.key_owner for item in walked.get(key_id, ()) if isinstance(item, Record)}
         if not owners:
@@ -78,7 +80,7 @@ def approve(task: ControllerTask, transport: str) -> dict:
     """
     request_id = check_id(task.params["request_id"], "request_id")
     with journal.refusals_recorded(task, "approve", []):
-        _require_own_machine(transport)
+        require_own_machine(transport, "recovery_approval")
         envelope = _read_request(task.vault, request_id)
         key_ids = _requested(envelope)
     with journal.refusals_recorded(task, "approve", key_ids):
@@ -98,10 +100,11 @@ def approve(task: ControllerTask, transport: str) -> dict:
     return dict(reply.raw)
 
 
-def _require_own_machine(transport: str) -> None:
+def require_own_machine(transport: str, module: str) -> None:
+    """Raise NotOnOwnMachine unless this is where the agent's keys are."""
     if transport != "local":
         raise NotOnOwnMachine(
-            "recovery_approval runs on the agent's own machine only, with connection: local; it must not pass through "
+            f"{module} runs on the agent's own machine only, with connection: local; it must not pass through "
             f"another one (this task's connection is {transport!r})"
         )
 
@@ -158,6 +161,10 @@ def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent:
     """
     revisions = numbered.read(task.vault, paths.record, key_ids)
     frozen = freezes.frozen(task.vault, key_ids)
+    for key_id, one in frozen.items():
+        # Of a key whose freezes are lifted for some revisions, the others stay shut.
+        kept = [text for number, text in enumerate(revisions[key_id], start=1) if number in one.lifted_for]
+        revisions[key_id] = kept or revisions[key_id]
     parsed = {key_id: _parsed(texts) for key_id, texts in revisions.items()}
     agents = {
         key_id: {agent.agent_id for item in found for group in item.groups for agent in group.agents}
@@ -170,11 +177,15 @@ def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent:
         about[key_id] = {
             "records": [canonical.encode(text) for text in revisions.get(key_id, [])],
             "approvals": given.get(key_id, {}),
-            "frozen": frozen[key_id].reason if key_id in frozen else None,
+            "frozen": _holding(frozen.get(key_id)),
             "shares": _fetch_shares(task.vault, found, for_agent) if for_agent else {},
             "sealed": {} if for_agent else _fetch(task.vault, [paths.sealed_key(item.sealed_key) for item in found]),
         }
     return about
+
+
+def _holding(one: freezes.Frozen | None) -> str | None:
+    return None if one is None or one.lifted_for else f"{one.reason}. {_LIFTING}"
 
 
 def _parsed(texts: Iterable[bytes]) -> list[Record]:

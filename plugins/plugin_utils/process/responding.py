@@ -34,9 +34,12 @@ def respond(
     for key_id, evidence in signing.items():
         proven = [one for one in evidence if one.proof]
         detail = _detail(proven, evidence)
-        is_new, freezing = (key_id, detail) not in seen.told, bool(proven) and key_id not in seen.frozen
+        is_new = (key_id, detail) not in seen.told
+        kept = [_kept(one) for one in proven[:_KEPT]]
+        # The same evidence as before is a freeze that agents have lifted: only more of it freezes again.
+        freezing = bool(kept) and key_id not in seen.frozen and not freezes.known(task.vault, key_id, REASON, kept)
         if freezing and not task.check_mode:
-            freezes.freeze(task.vault, key_id, REASON, [_kept(one) for one in proven[:_KEPT]])
+            freezes.freeze(task.vault, key_id, REASON, kept)
         if is_new:
             alarms.append((key_id, detail))
         if is_new or freezing:

@@ -248,7 +248,8 @@ def test_freezes(vault):
     one = freezes.freeze(vault, key, "signing certificate", ["serial 5"])
     assert freezes.freeze(vault, key, "signing certificate", ["serial 5"]) == one
     assert freezes.freeze(vault, key, "signing certificate", ["serial 6"]).number == 2
-    assert freezes.frozen(vault, [key, other]) == {key: one}
+    found = freezes.frozen(vault, [key, other])
+    assert {name: (frozen.first, frozen.lifted_for) for name, frozen in found.items()} == {key: (one, frozenset())}
     stored = canonical.loads(vault.read([paths.freeze(key, 1)])[paths.freeze(key, 1)])
     assert stored == {
         **{"format": "keyops-freeze/1", "key_id": key, "number": 1, "state": "frozen", "created": one.created},

@@ -69,7 +69,7 @@ def test_what_nobody_can_forge_freezes(audit, vault, evidence):
     result = audit({"web1": host}, trust_anchors=[_PEM])
     assert ("KL011", "web1", "/k") in told(result) and result["changed"]
     frozen = freezes.frozen(vault, [key_id])[key_id]
-    kept = base64.b64decode(frozen.evidence[0].rsplit(": ", 1)[1])
+    kept = base64.b64decode(frozen.first.evidence[0].rsplit(": ", 1)[1])
     assert made.canonical_key_id(kept) == key_id
     assert [(event.action, event.outcome) for event in event_log.verify(vault).events] == [("audit", "alarm")]
     again = audit({"web1": host}, trust_anchors=[_PEM])
@@ -152,7 +152,7 @@ class AuditorsVault(MemoryVault):
         return super()._create(objects)
 
     def _read(self, paths):
-        self._check(paths, ("records/", "requests/", "approvals/", "events/", "signing/", "freezes/"))
+        self._check(paths, ("records/", "requests/", "approvals/", "lifts/", "events/", "signing/", "freezes/"))
         return super()._read(paths)
 
     def _destroy(self, paths):

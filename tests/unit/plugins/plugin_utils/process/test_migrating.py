@@ -108,6 +108,7 @@ def filled(vault, archives=12):
     key_id = canonical.digest(b"public key 0")
     vault.create({paths.request("d" * 64): b"request", paths.approval("d" * 64, key_id, AGENTS[0], 1): b"approval"})
     vault.create({paths.signing_key("e" * 64): b"signing", paths.freeze(key_id, 1): b"freeze"})
+    vault.create({paths.lift(key_id, "f" * 64, AGENTS[0], 1): b"lift"})
     vault.create({"records/garbage/1": b"no record", paths.record("f" * 64, 1): b"condemned", "sealed/condemned": b"x"})
     vault.destroy([paths.record("f" * 64, 1), "sealed/condemned"])
     return vault
@@ -175,7 +176,7 @@ def test_a_second_run_changes_nothing(source):
     first = migrate(source, destination)
     again = migrate(source, Wrapped(destination, refuse_writes))
     assert not again["changed"] and again["head"] == first["head"]
-    assert [row["copied"] for row in again["results"]] == [0] * 8
+    assert [row["copied"] for row in again["results"]] == [0] * len(paths.FOLDERS)
     assert [row["objects"] for row in again["results"]] == [row["objects"] for row in first["results"]]
     assert [row["destroyed"] for row in again["results"]] == [row["destroyed"] for row in first["results"]]
 
@@ -190,13 +191,13 @@ def test_check_mode_counts_and_writes_nothing(source):
     assert result["changed"] and content(source) == before
     assert {row["prefix"]: row["copied"] for row in result["results"]} == {
         **{"sealed/": 13, "shares/": 24, "signing/": 1, "freezes/": 1, "records/": 14},
-        **{"requests/": 1, "approvals/": 1, "events/": 12},
+        **{"requests/": 1, "approvals/": 1, "lifts/": 1, "events/": 12},
     }
     assert result["head"]["number"] == 12
     destination = MemoryVault()
     migrate(source, destination)
     done = migrate(source, destination, check_mode=True)
-    assert not done["changed"] and [row["copied"] for row in done["results"]] == [0] * 8
+    assert not done["changed"] and [row["copied"] for row in done["results"]] == [0] * len(paths.FOLDERS)
 
 
 def test_it_moves_back_and_on(source):
