@@ -5,7 +5,8 @@
 """Keys on tokens, for private_key: what is there, and how keys come and go.
 
 1. Every token is found, locked for other processes, and logged in to once; its objects are read in one pass.
-2. What killed runs left is taken away: unfinished copies, public halves alone, and keys that are replaced already.
+2. What killed runs left is taken away: unfinished copies, parts of private keys (key_recovery was ended while the token
+   wrote one), public halves alone, and keys that are replaced already.
 3. Signing keys go to tokens that keep their promises only (``accept_findings``).
 4. All new keys are made in the session first. Whatever the token does not make, wrap or sign shows here, before a key
    is changed.
@@ -98,9 +99,27 @@ class Tokens:
         """
         for token in self._tokens.all:
             token.survey()
+            parts = self._set_aside_parts(token)
             if not self._only_looks:
+                keys.remove_unwritten(token.session)
+                for one in parts:
+                    keys.destroy_object(one)
                 self._heal(token)
         return [self._found(wish) for wish in wishes]
+
+    def _set_aside_parts(self, token: OpenToken) -> list[TokenObject]:
+        """Take parts of private keys under this task's labels out of what was found: nothing works with them."""
+        parts = [
+            one for one in token.found if keys.is_part(one) and one.label in {key.uri.label for key in token.asked}
+        ]
+        token.found = [one for one in token.found if one not in parts]
+        self.warnings += [
+            f"the token {token.facts.label!r} has only a part of the private key {one.label!r} (ID {one.object_id}): a "
+            "run was ended while it was written. It is no key, and is removed; if it was being recovered, remove what "
+            "has its label now, and run key_recovery again"
+            for one in parts
+        ]
+        return parts
 
     def _heal(self, token: OpenToken) -> None:
         unfinished = [one for one in token.found if one.label == keys.UNFINISHED]

@@ -109,7 +109,8 @@ def _run(task: HostTask, state_dir: str, on_tokens: Any) -> FlowResult:
                 on_tokens.write(item.key_id)
     relay = {"unclosed": _unclosed(state_dir, task.params["request_id"], wanted)}
     results = [_row(item, opened.get(item.key_id)) for item in wanted]
-    return FlowResult(bool(missing), results, diff=_diff(missing), relay=relay)
+    warnings = on_tokens.warnings if on_tokens else []
+    return FlowResult(bool(missing), results, diff=_diff(missing), relay=relay, warnings=warnings)
 
 
 def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted], on_tokens: Any) -> dict[str, quorum.Opened]:

@@ -9,6 +9,8 @@
 - It is first unwrapped as an object of the session, and must answer a fresh challenge to the public key that was asked
   for: only then it is the right key. The token's own object is made after all keys of the task have shown that.
 - It comes back sensitive and, unless asked otherwise, not extractable, under the label that it is given or had.
+- What a token was killed over while it wrote the key is not the key: it is never worked with, and goes when the key is
+  written again.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._model import Pri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.quorum import Wrapped
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key_open
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card, objects, session, unwrapping
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card, keys, objects, session, unwrapping
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import uri as uris
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.unwrapping import Envelope, NewKey
@@ -89,6 +91,7 @@ class TokenPlaces:
                 raise AssertionError("a missing token is an error where keys are recovered")
             self._places[item["key_id"]] = _Place(item, uris.parse(item["key"]), there)
         self._ready: dict[str, _Ready] = {}
+        self.warnings: list[str] = []
 
     def is_there(self, key_id: str) -> bool:
         """Whether the token has the key, under the label that is asked for.
@@ -96,9 +99,10 @@ class TokenPlaces:
         Raises:
             KeyExists: it has another key of this label, or this key under another label.
             HalvesDiffer: what looks like this key has only its public half.
+            KeyUnreadable: somebody else's object with this public half is not whole.
         """
         place = self._places[key_id]
-        private = [one for one in place.token.found if one.kind == "private_key"]
+        private = [one for one in place.token.found if one.kind == "private_key" and not _is_part(one, place, key_id)]
         mine = [one for one in private if one.key_id == key_id]
         if mine and place.uri.label not in (None, mine[0].label):
             raise KeyExists(
@@ -107,7 +111,7 @@ class TokenPlaces:
         for one in mine:
             token_halves.prove(one)
         if not mine and place.uri.label is not None:
-            self._require_free(place, place.uri.label)
+            self._require_free(place, key_id, place.uri.label)
         return bool(mine)
 
     def prove(self, key_id: str, request: RecoveryRequest, wrapped: Wrapped, record: Record) -> None:
@@ -162,9 +166,16 @@ class TokenPlaces:
             TokenError: the token refuses, or made it otherwise; nothing is left of it.
         """
         place, ready = self._places[key_id], self._ready[key_id]
-        for one in place.token.found:  # what a killed run left
+        for one in place.token.found:  # what a killed run left; the private half first, as always
+            if _is_part(one, place, key_id):
+                keys.destroy_object(one)
+                self.warnings.append(
+                    f"{place.item['key']}: the token had only a part of the key {one.label!r}, since an earlier run "
+                    "was ended while it was written; that was removed, and the key recovered anew"
+                )
+        for one in place.token.found:
             if one.kind == "public_key" and one.key_id == key_id and one.object_id == ready.new.object_id.hex():
-                one.handle.destroy()
+                keys.destroy_object(one)
         unwrapping.restore(
             *(place.token.session, ready.session_key, ready.envelope, ready.new),
             check=lambda made: _require_answer(made, ready.new.public_key, key_id),
@@ -183,7 +194,7 @@ class TokenPlaces:
             raise OptionError(
                 f"key: {place.item['key']}: name the key by object=; it had no label, since it was a file"
             )
-        self._require_free(place, label)
+        self._require_free(place, key_id, label)
         return replace(new, label=label)
 
     def _for_a_trial(self, key_id: str, record: Record) -> NewKey:
@@ -193,12 +204,13 @@ class TokenPlaces:
             raise AlgorithmError(
                 f"key {key_id[:16]}... is of the type {algorithm}, which tokens do not unwrap: put it into a file"
             )
-        object_id = place.uri.object_id or bytes.fromhex(key_id)[:20]
+        object_id = _object_id(place, key_id)
         extractable = bool(place.item["extractable"])
         return NewKey(record.usage, algorithm, record.public_key, key_id[:16], object_id, extractable)
 
-    def _require_free(self, place: _Place, label: str) -> None:
-        taken = {one.label for one in place.token.found if one.kind == "private_key"}
+    def _require_free(self, place: _Place, key_id: str, label: str) -> None:
+        private = [one for one in place.token.found if one.kind == "private_key"]
+        taken = {one.label for one in private if not _is_part(one, place, key_id)}
         coming = {ready.new.label for key_id, ready in self._ready.items() if self._places[key_id].token is place.token}
         if label in taken | coming:
             raise KeyExists(
@@ -227,6 +239,18 @@ def asked(item: dict) -> Asked:
         named = reference.parse(item["key"]).uri
     pin = session.pin_for(item["pin"], named)
     return Asked(_name(item), replace(named, label=named.label or _name(item)), pin)
+
+
+def _object_id(place: _Place, key_id: str) -> bytes:
+    return place.uri.object_id or bytes.fromhex(key_id)[:20]
+
+
+def _is_part(one: TokenObject, place: _Place, key_id: str) -> bool:
+    """Whether it is what an ended run left of this key's private half: without numbers, and with the ID that it gets.
+
+    Somebody else's unfinished object stays, and so does everything that could be a key.
+    """
+    return keys.is_part(one) and one.object_id == _object_id(place, key_id).hex()
 
 
 def _name(item: dict) -> str:

@@ -38,6 +38,7 @@ def prove(one: TokenObject) -> None:
 
     Raises:
         HalvesDiffer: it is not the key of this public half.
+        KeyUnreadable: the token has only a part of it.
         TokenError: the token does not work with this key, so nothing is shown.
     """
     objects.require_fitting(one)
@@ -79,7 +80,7 @@ def looked_at(one: TokenObject) -> TokenObject:
     Other keys are not worked with: a card's owner does not expect that of a look.
     """
     made_here = len(one.object_id) == _OWN_ID and one.attributes.get("modifiable") is False
-    if one.kind != "private_key" or one.problem or not made_here:
+    if one.kind != "private_key" or one.problem or one.unfinished or not made_here:
         return one
     try:
         require_own(one)

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    HalvesDiffer,
     KeyNotFound,
+    KeyUnreadable,
     OptionError,
     TokenAmbiguous,
     TokenError,
@@ -76,7 +76,7 @@ def opened(asked: Sequence[Asked]) -> Iterator[list[Any]]:
 
     Raises:
         OptionError: no PIN, two of them, or two different ones for one token.
-        TokenError, WrongPin, KeyNotFound, HalvesDiffer: with the option's name in front.
+        TokenError, WrongPin, KeyNotFound, KeyUnreadable (HalvesDiffer): with the option's name in front.
     """
     with contextlib.ExitStack() as stack:
         known: dict[tuple[str, str], tuple[str, list[objects.TokenObject]]] = {}
@@ -96,7 +96,7 @@ def _opened(one: Asked, known: dict, stack: contextlib.ExitStack) -> Any:
         if not hmac.compare_digest(first_pin.encode(), pin.encode()):
             raise OptionError("another PIN is given for the same token; one of them is wrong")
         return usable(_named(found, one.uri))
-    except (OptionError, TokenError, KeyNotFound, HalvesDiffer) as error:
+    except (OptionError, TokenError, KeyNotFound, KeyUnreadable) as error:
         raise type(error)(f"{one.option}: {error}") from error
 
 
@@ -130,6 +130,7 @@ def usable(one: objects.TokenObject) -> Any:
 
     Raises:
         HalvesDiffer, TokenError: the token tells another key's public half, or none, or nothing here uses its type.
+        KeyUnreadable: the token has only a part of the private key.
     """
     objects.require_fitting(one)
     if one.public_key is None:

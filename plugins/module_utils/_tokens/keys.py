@@ -37,7 +37,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects i
 
 # Whoever works on a token has loaded its library, and that says what is missing.
 with contextlib.suppress(ImportError):
-    from pkcs11 import Attribute, KeyType, PKCS11Error
+    from pkcs11 import Attribute, KeyType, ObjectClass, PKCS11Error
     from pkcs11.mechanisms import Mechanism
 
 #: Not every token knows these; where it refuses a template, it is asked again without them.
@@ -238,6 +238,35 @@ def is_orphan(one: TokenObject, private_ids: set[str], given_id: str = "") -> bo
     if one.kind != "public_key" or one.object_id in private_ids or one.attributes.get("modifiable", True):
         return False
     return bool(one.key_id) and one.object_id in (str(one.key_id)[:40], given_id)
+
+
+def is_part(one: TokenObject) -> bool:
+    """Whether the object is what an ended run left of a private key: written here, and without the key.
+
+    It is sensitive and cannot be modified, as every key from here, and the token says that it has no numbers.
+    """
+    told = one.attributes
+    return one.unfinished and not told.get("modifiable", True) and bool(told.get("sensitive"))
+
+
+def remove_unwritten(session: Any) -> None:
+    """Remove what SoftHSM keeps of a half when it is killed as it begins to write it: its type, and little else.
+
+    Such an object does not even say that it is the token's, so ``objects.survey`` does not see it. No key is like it:
+    it has no label, no ID and no numbers.
+    """
+    nothing = {Attribute.TOKEN: False, Attribute.LABEL: "", Attribute.ID: b""}
+    for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
+        with contextlib.suppress(PKCS11Error):  # a token that cannot search like this has none
+            for one in list(session.get_objects({Attribute.CLASS: kind, **nothing})):
+                if not one[_number_of(kind, one[Attribute.KEY_TYPE])]:
+                    one.destroy()
+
+
+def _number_of(kind: Any, key_type: Any) -> Any:
+    if key_type == KeyType.RSA:
+        return Attribute.MODULUS
+    return Attribute.EC_PARAMS if kind == ObjectClass.PRIVATE_KEY else Attribute.EC_POINT
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@
 
 A private key's public half is found by the same ID (PKCS#11 section 4.5), so that its key ID can be told. Nothing binds
 the two: public objects can be exchanged without a PIN on some tokens. What shows in their attributes is told as
-``problem``; two points of one curve look alike (_keys/token_halves.py). Objects that this process may not see (private
+``problem``; two points of one curve look alike (_keys/token_halves.py). A private key that its token was killed over
+while it was written has its label and its uses already, and no numbers: SoftHSM crashes when it works with one. It is
+``unfinished``, and ``require_fitting`` lets nobody near it. Objects that this process may not see (private
 ones without a login) are not there for it.
 """
 
@@ -17,7 +19,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import HalvesDiffer, note_missing_library
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    HalvesDiffer,
+    KeyUnreadable,
+    note_missing_library,
+)
 
 try:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
@@ -77,6 +83,7 @@ class TokenObject:
         parameters: EC_PARAMS as the token tells them, in hex.
         tells_public: whether a private key has its public key from itself (RSA), not from the other half.
         problem: why the public half is not this private key's, or None where nothing shows that.
+        unfinished: whether the token says of a private key that its numbers are empty: no key, and nothing may use it.
     """
 
     kind: str
@@ -89,6 +96,7 @@ class TokenObject:
     parameters: str = field(default="", repr=False, compare=False)
     tells_public: bool = field(default=False, repr=False, compare=False)
     problem: str | None = field(default=None, compare=False)
+    unfinished: bool = field(default=False, compare=False)
 
     @property
     def key_id(self) -> str | None:
@@ -124,7 +132,15 @@ def names(session: Any, kind: str) -> list[TokenObject]:
 
 
 def require_fitting(one: TokenObject) -> None:
-    """Raise HalvesDiffer for a private key whose public half is not its own, as far as attributes show it."""
+    """Raise HalvesDiffer for a private key whose public half is not its own, as far as attributes show it.
+
+    And KeyUnreadable for one that is not whole: no operation may be tried with it.
+    """
+    if one.unfinished:
+        raise KeyUnreadable(
+            f"the token has only a part of the private key {one.label!r} (ID {one.object_id}): it was ended while it "
+            "wrote it. key_recovery, or private_key with this label, removes it and goes on"
+        )
     if one.problem is not None:
         raise HalvesDiffer(
             f"the public half of the key {one.label!r} (ID {one.object_id}) does not belong to it: {one.problem}. It "
@@ -185,7 +201,13 @@ def read(handle: Any, public_key: bytes | None = None) -> TokenObject:
         public_key=(_public_key(key_type, told) if is_key else None) or public_key,
         handle=handle,
         parameters=bytes(told.get("EC_PARAMS") or b"").hex(),
+        unfinished=kind == "private_key" and _lacks_numbers(key_type, told),
     )
+
+
+def _lacks_numbers(key_type: str | None, told: dict[str, Any]) -> bool:
+    """Whether the token tells the first of a private key's numbers as empty; what it does not tell says nothing."""
+    return not told.get("MODULUS" if key_type == "RSA" else "EC_PARAMS", b"more")
 
 
 def told_attributes(handle: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -9,7 +9,8 @@
 2. The session key K is unwrapped with it, and the private key with K; both stay in the token.
 3. Every attribute is stated, read back and compared; a key that came out otherwise is destroyed.
 
-The public half is written first, as for generated keys: what a killed run leaves is a public half at most.
+The public half is written first, as for generated keys: what a killed run leaves is a public half, and at most a
+private one without its numbers (``TokenObject.unfinished``), which the next run removes before it looks for the key.
 """
 
 from __future__ import annotations
@@ -161,12 +162,12 @@ def one_time_key(there: Iterable[TokenObject], public_key: bytes) -> TokenObject
 
 
 def remove_one_time_keys(there: Iterable[TokenObject], now: datetime.datetime, public_key: bytes | None = None) -> None:
-    """Destroy the one-time keys of requests whose time is over, and the one with this public key.
+    """Destroy the one-time keys of requests whose time is over, those that are not whole, and the one with this key.
 
     Raises:
         TokenError: the token refuses.
     """
-    own = {one.label for one in there if public_key and one.public_key == public_key}
+    own = {one.label for one in there if one.unfinished or (public_key and one.public_key == public_key)}
     for one in there:
         if one.label.startswith(_PREFIX) and (one.label in own or _is_over(one.label, now)):
             keys.destroy_object(one)
@@ -225,7 +226,7 @@ def restore(
         TokenMisbehaved: the token made it otherwise; it is not there any more.
         OpenError, TokenError, RecoveryError: as above; nothing is left.
     """
-    _remove_unwritten(session)
+    keys.remove_unwritten(session)
     public = _make_public(session, new)
     kept = [public]
     try:
@@ -269,19 +270,6 @@ def _unwrap(session_key: Any, envelope: Envelope, new: NewKey, store: bool) -> A
     raise OpenError(
         f"the private key, wrapped with {envelope.wrapping}, does not unwrap in the token ({', '.join(answers)})"
     )
-
-
-def _remove_unwritten(session: Any) -> None:
-    """Remove what SoftHSM keeps of a public half when it is killed while it writes it: its type, and nothing else.
-
-    Such an object does not even say that it is the token's. No key is like it: it has no number of a public key.
-    """
-    nothing = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.TOKEN: False, Attribute.LABEL: "", Attribute.ID: b""}
-    with suppress(PKCS11Error):  # a token that cannot search like this has none
-        for one in list(session.get_objects(nothing)):
-            number = Attribute.MODULUS if one[Attribute.KEY_TYPE] == KeyType.RSA else Attribute.EC_POINT
-            if not one[number]:
-                one.destroy()
 
 
 def _make_public(session: Any, new: NewKey) -> Any:
