@@ -169,6 +169,13 @@ results:
       type: list
       elements: dict
       returned: success
+    certificates:
+      description:
+        - Every certificate (PEM) that a sound revision has, newest first. Its public key is this key's. Nothing else
+          about it is vouched for.
+      type: list
+      elements: str
+      returned: success
     frozen:
       description: >-
         Whether the key is frozen, because the vault holds evidence that it signed, and nothing of that was lifted.

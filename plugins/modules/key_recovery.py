@@ -19,16 +19,17 @@ description:
     extractable unless asked otherwise.
   - All keys of the task are opened before the first is written. A file that holds another key is never overwritten.
   - When all keys of the request are back, its one-time key is removed.
+  - With each key come the certificates that it ever had, as far as they were archived. Mail and EFS files name the
+    certificate and not the key.
 options:
   request_id:
     description: The request's ID.
     type: str
     required: true
   keys:
-    description: The keys to put back.
+    description: The keys to put back. Without it, O(into) is needed.
     type: list
     elements: dict
-    required: true
     suboptions:
       key_id:
         description: The key ID.
@@ -60,6 +61,36 @@ options:
       group:
         description: Group of the file.
         type: str
+      certificates_path:
+        description:
+          - Absolute path of a file for all certificates of this key, in PEM, newest first. It is written with mode
+            0644 when the records have certificates that it lacks. Those that are there stay.
+          - A file that holds anything else than certificates of this key is an error.
+        type: path
+  into:
+    description:
+      - Puts every key of the request that is not in O(keys) into one folder. Each key is in a file C(<key ID>.key), and
+        its certificates in C(<key ID>.pem).
+      - This is for a key owner's whole history, see O(keyops.lifecycle.recovery_request#module:keys).
+    type: dict
+    suboptions:
+      folder:
+        description: Absolute path. A missing folder is made with mode 0700, for the user that the task runs as.
+        type: path
+        required: true
+      passphrase:
+        description: Encrypt the keys with this passphrase.
+        type: str
+      mode:
+        description: Permissions of the keys' files, octal.
+        type: str
+        default: "0600"
+      owner:
+        description: Owner of the files. The default is the user that the module runs as.
+        type: str
+      group:
+        description: Group of the files.
+        type: str
 extends_documentation_fragment:
   - keyops.lifecycle.attributes
   - keyops.lifecycle.attributes.vault_group
@@ -82,11 +113,21 @@ EXAMPLES = r"""
     keys:
       - key_id: 3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8551
         key: /etc/keyops/mail.key
+        certificates_path: /etc/keyops/mail.history.pem
+
+- name: Put back every key that somebody ever had, with all certificates
+  keyops.lifecycle.key_recovery:
+    vault:
+      path: /srv/keyops/vault.db
+    request_id: "{{ request_id }}"
+    into:
+      folder: /root/recovered
+      passphrase: "{{ recovered_passphrase }}"
 """
 
 RETURN = r"""
 results:
-  description: One item per item of O(keys), in the same order.
+  description: One item per item of O(keys), in the same order, and then one per key that O(into) is for.
   returned: success
   type: list
   elements: dict
@@ -100,7 +141,7 @@ results:
       type: str
       returned: success
     changed:
-      description: Whether the key was written, or would be.
+      description: Whether the key or its certificates were written, or would be.
       type: bool
       returned: success
     usage:
@@ -117,6 +158,13 @@ results:
       returned: when it was recovered
     agents:
       description: Names of the agents whose shares opened it.
+      type: list
+      elements: str
+      returned: success
+    certificates:
+      description:
+        - SHA-256 of every certificate that the records have for this key, newest first. Its public key is this key's.
+          Nothing else about it is vouched for.
       type: list
       elements: str
       returned: success
@@ -141,13 +189,23 @@ ARGUMENT_SPEC = {
     "keys": {
         "type": "list",
         "elements": "dict",
-        "required": True,
         "no_log": False,
         "options": {
             "key_id": {"type": "str", "required": True},
             **_options.EXISTING_KEY,
             "pin": {"type": "str", "no_log": True},
             "extractable": {"type": "bool", "default": False},
+            "mode": {"type": "str", "default": "0600"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "certificates_path": {"type": "path"},
+        },
+    },
+    "into": {
+        "type": "dict",
+        "options": {
+            "folder": {"type": "path", "required": True},
+            "passphrase": {"type": "str", "no_log": True},
             "mode": {"type": "str", "default": "0600"},
             "owner": {"type": "str"},
             "group": {"type": "str"},

@@ -18,6 +18,9 @@ description:
     record, share and request. Then it encrypts the shares to the request's one-time key and signs the approval.
   - Nothing is released for a request that the agent's own key made, for another owner, after its time, or for a
     frozen key.
+  - One run approves all keys of the request. Keys of which this agent has no share, or none that is sound, are told in
+    RV(results[].problems) and as warnings; the others are approved all the same. When there is nothing to release at
+    all, that is an error.
 options:
   request_id:
     description: The request's ID as it was given to the agent by another way than the vault.
@@ -188,7 +191,7 @@ results:
       type: bool
       returned: success
     groups:
-      description: The recovery groups whose shares were released.
+      description: The recovery groups whose shares were released. Empty when nothing is released of this key.
       type: list
       elements: str
       returned: success

@@ -19,10 +19,13 @@ description:
   - A second run with the same options finds the open request and asks nothing new.
 options:
   keys:
-    description: The keys to ask for.
+    description:
+      - The keys to ask for.
+      - Without it, every key is asked for that was ever archived for O(key_owner), from whichever host. That is the
+        owner's key history, which old mail and old files need. The agents approve once for all of it. Frozen keys are
+        left out, with a warning.
     type: list
     elements: dict
-    required: true
     suboptions:
       key_id:
         description: The key ID, see M(keyops.lifecycle.key_archive_info).
@@ -90,6 +93,16 @@ EXAMPLES = r"""
     signing_certificate: /etc/keyops/requester.pem
   register: request
 
+- name: Ask for every key that somebody ever had
+  keyops.lifecycle.recovery_request:
+    vault:
+      path: /srv/keyops/vault.db
+    key_owner: alice@example.com
+    reason: Alice has left, her mail is needed, ticket 4712
+    signing_key: /etc/keyops/requester.key
+    signing_certificate: /etc/keyops/requester.pem
+  register: history
+
 - name: Tell the ID, which the agents compare
   ansible.builtin.debug:
     var: request.request_id
@@ -131,7 +144,6 @@ ARGUMENT_SPEC = {
     "keys": {
         "type": "list",
         "elements": "dict",
-        "required": True,
         "no_log": False,
         "options": {
             "key_id": {"type": "str", "required": True},

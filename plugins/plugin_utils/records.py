@@ -12,9 +12,10 @@ sound, not true (see _formats/record.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Union
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -37,6 +38,10 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract im
 if TYPE_CHECKING:  # every play loads this file, and few seal
     from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
     from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.model import SealedGroup, SealedKey
+
+
+#: Names of one listing.
+_NAMES = 5000
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,24 @@ def walk(vault: Vault, key_ids: Iterable[str]) -> dict[str, tuple[RevisionOrProb
         key_id: tuple(_revision(key_id, number, content) for number, content in enumerate(contents, start=1))
         for key_id, contents in series.items()
     }
+
+
+def listed(vault: Vault, after: str | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Every key that has objects below ``records/``, with their names, sorted by key ID.
+
+    Args:
+        after: only keys that sort after this key ID.
+    """
+    for key_id, names in groupby(_names(vault, after), key=lambda path: path.split("/")[1]):
+        if key_id != after:
+            yield key_id, list(names)
+
+
+def _names(vault: Vault, after: str | None) -> Iterator[str]:
+    last = f"records/{after}/{'z' * 64}" if after else ""
+    while page := vault.list("records/", after=last, limit=_NAMES):
+        yield from page
+        last = page[-1]
 
 
 def beyond_gap(vault: Vault, key_id: str, last: int) -> tuple[RecordProblem, ...]:

@@ -12,7 +12,8 @@ The steps, in this order; each raises and nothing is signed:
 4. The requester is not this agent.
 5. No requested key is frozen.
 6. For each requested key, each revision: record, request and the agent's own opened share agree; else it is left out.
-   A key from a token: its session key must be proven by the share, and a file as its target be allowed.
+   A key from a token: its session key must be proven by the share, and a file as its target be allowed. A key of which
+   this agent can release nothing is told, and stands in the way of no other: a key history has had other agents.
 7. The share is encrypted to the request's one-time key, and the approval signed for this request, key and agent.
 """
 
@@ -54,7 +55,7 @@ def run(task: HostTask) -> FlowResult:
 def _approved(task: HostTask, keys: release.AgentKeys) -> FlowResult:
     params = task.params
     request = _verified_request(params, task.relay, keys)
-    released = {key_id: _release(key_id, task.relay["keys"].get(key_id), keys, request) for key_id in request.key_ids}
+    released, refused = _release_each(task.relay["keys"], keys, request)
     signed = {}
     results = []
     for key_id, (shares, sound, problems) in released.items():
@@ -64,13 +65,16 @@ def _approved(task: HostTask, keys: release.AgentKeys) -> FlowResult:
                 "agent_id": keys.agent_id,
                 "envelope": canonical.encode(_sign(params["request_id"], key_id, keys, shares, task.relay["head"])),
             }
-        target = share_text.shown(request.place_of(key_id)) or None
-        results.append({**_row(key_id, keys, shares, problems, not present), **_about(sound), "target": target})
+        results.append({**_row(key_id, keys, shares, problems, not present), **_about(sound, request, key_id)})
+    for key_id, error in refused.items():
+        results.append({**_row(key_id, keys, [], [error], False), **_about([], request, key_id)})
     extra = {
         **{"request_id": params["request_id"], "key_owner": request.key_owner, "reason": request.reason},
         **{"host": request.host, "requester": requests.requester_of(request)},
     }
-    return FlowResult(bool(signed), results, relay={"approvals": signed}, extra=extra)
+    results.sort(key=lambda row: str(row["key_id"]))
+    warnings = [f"not approved: {error}" for error in refused.values()]
+    return FlowResult(bool(signed), results, relay={"approvals": signed}, warnings=warnings, extra=extra)
 
 
 def _verified_request(params: dict, relay: dict, keys: release.AgentKeys) -> RecoveryRequest:
@@ -82,6 +86,25 @@ def _verified_request(params: dict, relay: dict, keys: release.AgentKeys) -> Rec
         )
     release.require_other_requester(request, keys)  # 4
     return request
+
+
+def _release_each(relayed: dict, keys: release.AgentKeys, request: RecoveryRequest) -> tuple[dict, dict]:
+    """By key ID what is released, and why nothing is.
+
+    Raises:
+        FrozenRefused: a key is frozen; then nothing is released.
+        RecoveryError, FormatError: the gravest of all, when there is nothing to release at all.
+    """
+    released: dict[str, tuple] = {}
+    refused: dict[str, KeyopsError] = {}
+    for key_id in request.key_ids:
+        try:
+            released[key_id] = _release(key_id, relayed.get(key_id), keys, request)
+        except (RecoveryError, FormatError) as error:
+            refused[key_id] = error
+    if not released:
+        raise _gravest(list(refused.values()))
+    return released, refused
 
 
 def _release(key_id: str, given: dict | None, keys: release.AgentKeys, request: RecoveryRequest) -> tuple:
@@ -114,9 +137,12 @@ def _records(texts: list[str], key_id: str) -> tuple[list[record.Record], list[K
 
 def _worst(problems: list[KeyopsError], key_id: str) -> KeyopsError:
     """The error to report: that the agent is not named only if nothing worse was found."""
-    graver = [error for error in problems if not isinstance(error, AgentUnknown)]
     told = "; ".join(str(error) for error in problems)
-    return type((graver or problems)[-1])(f"no share of key {key_id[:16]}... can be released: {told}")
+    return type(_gravest(problems))(f"no share of key {key_id[:16]}... can be released: {told}")
+
+
+def _gravest(problems: list[KeyopsError]) -> KeyopsError:
+    return ([error for error in problems if not isinstance(error, AgentUnknown)] or problems)[-1]
 
 
 def _has_approved(given: dict, request_id: str, key_id: str, keys: release.AgentKeys, shares: list) -> bool:
@@ -156,8 +182,8 @@ def _sign(request_id: str, key_id: str, keys: release.AgentKeys, shares: list, h
     return approvals.sign(approval, keys.signing_key)  # 7
 
 
-def _about(sound: list[record.Record]) -> dict:
-    """What the key is for and where it was, from the revisions whose shares are released.
+def _about(sound: list[record.Record], request: RecoveryRequest, key_id: str) -> dict:
+    """What the key is for, where it was, from the revisions whose shares are released, and where it is to go.
 
     The share vouches for the usage. Nothing vouches for the place, so it is only told, and as something to be shown.
     """
@@ -165,6 +191,7 @@ def _about(sound: list[record.Record]) -> dict:
     return {
         "usages": sorted({item.usage for item in sound}),
         "places": [{"host": host, "place": place} for host, place in places],
+        "target": share_text.shown(request.place_of(key_id)) or None,
     }
 
 

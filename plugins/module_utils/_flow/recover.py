@@ -10,7 +10,8 @@ Step ``recover``:
 2. The request is the host's own copy, whose ID must be the one asked for; it must be within its time.
 3. For each key: m approvals of one group verify and its shares open the sealed key to exactly this key ID.
 4. All keys are opened before the first one is written; a file with another key is never overwritten.
-5. The receipts are written, then the keys with their usage: whatever a kill leaves, the next run goes on.
+5. The receipts are written, then the keys with their usage, then the files with their certificates
+   (recover_certificates.py): whatever a kill leaves, the next run goes on.
 
 Step ``close``, when the controller has written the event: what is back is noted in the open request. When all of it is,
 the one-time key is removed; so are those of requests whose time is over.
@@ -32,7 +33,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RequestMismatch,
     WrongPassphrase,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recovered_keys
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover_certificates, recovered_keys
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import (
     check_new_passphrase,
     load_sound,
@@ -95,22 +96,29 @@ def _tokens(task: HostTask, state_dir: str) -> Iterator[Any]:
 
 
 def _run(task: HostTask, state_dir: str, on_tokens: Any) -> FlowResult:
-    wanted = [_wanted(item, on_tokens) for item in _unique(task.params["keys"])]
+    new_folder = recover_certificates.missing_folder(task.params["into"])
+    wanted = [_wanted(item, on_tokens, new_folder) for item in _unique(task.params["keys"])]
     if task.step == "close":
         _close(state_dir, task.params["request_id"], {item.key_id for item in wanted if item.present}, on_tokens)
         return FlowResult(False, [])
     missing = [item for item in wanted if not item.present]
+    given = {item.key_id: task.relay["keys"][item.key_id]["records"] for item in wanted}
+    records = {key_id: recovered_keys.parsed_records(texts, key_id) for key_id, texts in given.items()}
+    certificates = recover_certificates.gathered(task.params["keys"], records, new_folder)
     opened = _open_all(state_dir, task, missing, on_tokens) if missing else {}
     if not task.check_mode:
         _receipts.write_receipts(state_dir, [_receipt(one, task.relay["head"]) for one in opened.values()])  # 5
+        if new_folder:
+            _files.make_private_folder(new_folder)
         _write([item for item in missing if item.path], opened)
         for item in missing:
             if not item.path:
                 on_tokens.write(item.key_id)
+        recover_certificates.write(certificates)
     relay = {"unclosed": _unclosed(state_dir, task.params["request_id"], wanted)}
-    results = [_row(item, opened.get(item.key_id)) for item in wanted]
-    warnings = on_tokens.warnings if on_tokens else []
-    return FlowResult(bool(missing), results, diff=_diff(missing), relay=relay, warnings=warnings)
+    results = [_row(item, opened.get(item.key_id), certificates[item.key_id]) for item in wanted]
+    changed = any(row["changed"] for row in results)
+    return FlowResult(changed, results, diff=_diff(missing), relay=relay)
 
 
 def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted], on_tokens: Any) -> dict[str, quorum.Opened]:
@@ -128,7 +136,7 @@ def _unique(items: list[dict]) -> list[dict]:
     return items
 
 
-def _wanted(item: dict, on_tokens: Any) -> _Wanted:
+def _wanted(item: dict, on_tokens: Any, new_folder: str) -> _Wanted:
     key_id = check_id(item["key_id"], "key_id")
     if reference.is_token(item["key"]):
         return _Wanted(key_id, "", item, present=on_tokens.is_there(key_id))
@@ -137,7 +145,7 @@ def _wanted(item: dict, on_tokens: Any) -> _Wanted:
     read_mode(item["mode"])
     there = _facts_of_whole(path, item["passphrase"])
     if there is None:
-        _files.check_target(path, item["owner"], item["group"])
+        recover_certificates.check_target(path, item, new_folder)
         return _Wanted(key_id, path, item)
     if there.key_id != key_id:
         raise KeyExists(f"{path} holds another key ({there.key_id[:16]}...), which stays: name another place")
@@ -224,8 +232,9 @@ def _close(state_dir: str, request_id: str, back: set[str], on_tokens: Any) -> N
     open_requests.remove_expired(state_dir, times.now())
 
 
-def _row(item: _Wanted, opened: quorum.Opened | None) -> dict:
-    row = {"key": item.options["key"], "key_id": item.key_id, "changed": not item.present}
+def _row(item: _Wanted, opened: quorum.Opened | None, certificates: recover_certificates.Certificates) -> dict:
+    row = {"key": item.options["key"], "key_id": item.key_id, "certificates": certificates.digests}
+    row["changed"] = not item.present or certificates.file is not None
     if opened is None:
         return {**row, "group": None, "agents": [], "record": None, "usage": None, "problems": []}
     return {

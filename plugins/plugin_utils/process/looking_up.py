@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby, islice
+from itertools import islice
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError, VaultForbidden
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
@@ -16,13 +16,14 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
     RecordedGroup,
     check_id,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import certificates
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.recovering import requested_keys
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
-#: Names of one listing, and keys that are looked up at once.
-_NAMES, _KEYS = 5000, 500
+#: Keys that are looked up at once.
+_KEYS = 500
 
 #: Name of a key and the names of its objects below ``records/``.
 _Listed = tuple[str, list[str]]
@@ -41,7 +42,7 @@ def look_up(task: ControllerTask) -> dict:
     for option, given in (("keys", wanted or ()), ("after", [after] if after else ())):
         for key_id in given:
             check_id(key_id, option)
-    listed = _all(task.vault, after) if wanted is None else _named(task.vault, wanted)
+    listed = records.listed(task.vault, after) if wanted is None else _named(task.vault, wanted)
     rows = (row for row in _rows(task.vault, listed) if owner is None or owner in _owners(row))
     results = list(islice(rows, limit))
     return {"changed": False, "results": results, "complete": limit is None or next(rows, None) is None}
@@ -65,19 +66,6 @@ def _wanted(task: ControllerTask) -> list[str] | None:
 def _named(vault: Vault, key_ids: Iterable[str]) -> Iterator[_Listed]:
     for key_id in dict.fromkeys(key_ids):
         yield key_id, list(vault.list(paths.record(key_id, 0)[:-1]))
-
-
-def _all(vault: Vault, after: str | None) -> Iterator[_Listed]:
-    for key_id, names in groupby(_names(vault, after), key=lambda path: path.split("/")[1]):
-        if key_id != after:
-            yield key_id, list(names)
-
-
-def _names(vault: Vault, after: str | None) -> Iterator[str]:
-    last = f"records/{after}/{'z' * 64}" if after else ""
-    while page := vault.list("records/", after=last, limit=_NAMES):
-        yield from page
-        last = page[-1]
 
 
 def _rows(vault: Vault, listed: Iterator[_Listed]) -> Iterator[dict]:
@@ -113,6 +101,7 @@ def _row(
     return {
         **{"key_id": key_id, "archived": bool(sound), **latest},
         "revisions": [_facts(item) for item in sound],
+        "certificates": [certificates.as_pem([one]).decode() for one in certificates.of_key(sound, key_id)],
         **{"frozen": freeze is not None and not freeze.lifted_for, "freeze_reason": freeze.reason if freeze else None},
         "freeze_id": freeze.freeze_id if freeze else None,
         "lifted_for": sorted(freeze.lifted_for) if freeze else [],

@@ -10,6 +10,7 @@ are given themselves, because this controller and its vault may lie.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -26,7 +27,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes, numbered, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import history, journal
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
 #: Approvals of one agent for one key and request that are looked at: each mends the one before.
@@ -35,14 +36,23 @@ _LIFTING = "If the evidence is wrong, a quorum of its agents lifts the freeze (f
 
 
 def ask(task: ControllerTask) -> dict:
-    """Make a recovery request on the owner's host and put it into the vault."""
-    key_ids = [check_id(item["key_id"], "key_id") for item in task.params["keys"]]
+    """Make a recovery request on the owner's host and put it into the vault.
+
+    Without ``keys`` it is for all keys that the vault has of the owner (history.py).
+    """
+    items = task.params["keys"]
+    if items is None:
+        items, left_out = _history(task)
+    else:
+        left_out = []
+    key_ids = [check_id(item["key_id"], "key_id") for item in items]
     if not key_ids:
         raise OptionError("keys: there is nothing to ask for; the vault has no archive of what was named")
     with journal.refusals_recorded(task, "request", key_ids):
         _require_archived(task, key_ids)
-        reply = task.call("request", {"host": task.host})
+        reply = task.call("request", {"host": task.host}, keys=items)
     result = dict(reply.raw)
+    result["warnings"] = [*(result.get("warnings") or []), *left_out]
     if task.check_mode or not reply.relay:
         return result
     envelope = canonical.decode(reply.relay["envelope"])
@@ -57,13 +67,33 @@ def ask(task: ControllerTask) -> dict:
     return result
 
 
+def _history(task: ControllerTask) -> tuple[list[dict], list[str]]:
+    """Items for all keys of the owner, and one sentence for each that is frozen and therefore left out.
+
+    Raises:
+        ObjectNotFound: the vault has none.
+        FrozenRefused: all are frozen.
+    """
+    owner = task.params["key_owner"]
+    with journal.refusals_recorded(task, "request", []):
+        key_ids = history.keys_of(task.vault, owner)
+        if not key_ids:
+            raise ObjectNotFound(f"the vault has no key of {owner!r}: look the owner up with key_archive_info")
+        found = freezes.frozen(task.vault, key_ids).items()
+        frozen = {key_id: _holding(one) for key_id, one in found if _holding(one)}
+        left_out = [f"key {one} is frozen and was not asked for: {frozen[one]}" for one in sorted(frozen)]
+        if len(frozen) == len(key_ids):
+            raise FrozenRefused("; ".join(left_out))
+    return [{"key_id": one, "key": None, "pin": None} for one in key_ids if one not in frozen], left_out
+
+
 def _require_archived(task: ControllerTask, key_ids: list[str]) -> None:
     walked = records.walk(task.vault, key_ids)
     for key_id, one in freezes.frozen(task.vault, key_ids).items():
         if _holding(one):
             raise FrozenRefused(f"key {key_id} is frozen: {_holding(one)}")
     for key_id in key_ids:
-        owners = {item.key_owner for item in walked.get(key_id, ()) if isinstance(item, Record)}
+        owners = history.owners(walked.get(key_id, ()))
         if not owners:
             raise ObjectNotFound(f"the vault has no record of key {key_id}: look it up with key_archive_info")
         if task.params["key_owner"] not in owners:
@@ -88,7 +118,7 @@ def approve(task: ControllerTask, transport: str) -> dict:
         relay = {
             "envelope": canonical.encode(envelope),
             "head": {"number": head.number, "digest": head.digest},
-            "keys": _about(task, request_id, key_ids, for_agent=task.params["agent"]),
+            "keys": about(task, request_id, key_ids, for_agent=task.params["agent"]),
         }
         reply = task.call("approve", relay)
     if not task.check_mode and reply.relay["approvals"]:
@@ -112,22 +142,46 @@ def require_own_machine(transport: str, module: str) -> None:
 def recover(task: ControllerTask) -> dict:
     """Give recovered keys back to the owner's host."""
     request_id = check_id(task.params["request_id"], "request_id")
-    key_ids = [check_id(item["key_id"], "key_id") for item in task.params["keys"]]
+    items = _items(task, request_id)
+    key_ids = [check_id(item["key_id"], "key_id") for item in items]
     with journal.refusals_recorded(task, "recover", key_ids):
         head = event_log.head(task.vault)
-        keys = _about(task, request_id, key_ids, for_agent=None)
-        reply = task.call("recover", {"head": {"number": head.number, "digest": head.digest}, "keys": keys})
+        keys = about(task, request_id, key_ids, for_agent=None)
+        relay = {"head": {"number": head.number, "digest": head.digest}, "keys": keys}
+        reply = task.call("recover", relay, keys=items)
     unclosed = set(reply.relay["unclosed"])
     if unclosed and not task.check_mode:
         back = [(row["key_id"], _told(row)) for row in reply.results if row["key_id"] in unclosed]
         journal.write(task, "recover", "success", back, f"request {request_id}")
         # The one-time key goes last: a kill before this leaves the request open, and the next run comes here again.
-        task.call("close")
+        task.call("close", keys=items)
     return dict(reply.raw)
 
 
+def _items(task: ControllerTask, request_id: str) -> list[dict]:
+    """The items of ``keys``, and one for each further key of the request when there is a folder for them.
+
+    The request is not verified here; the host takes no key that its own copy does not ask for.
+    """
+    items, into = list(task.params["keys"] or []), task.params["into"]
+    if task.params["keys"] is None and into is None:
+        raise OptionError("keys: is missing; name the keys and their places, or give into with a folder for all")
+    if into is None:
+        return items
+    folder, named = posixpath.normpath(into["folder"]), {item["key_id"] for item in items}
+    common = {**{name: into[name] for name in ("passphrase", "mode", "owner", "group")}, "pin": None}
+    return items + [
+        {
+            **{"key_id": key_id, "key": f"{folder}/{key_id}.key", "certificates_path": f"{folder}/{key_id}.pem"},
+            **{**common, "extractable": False},
+        }
+        for key_id in requested_keys(task.vault, request_id)
+        if key_id not in named
+    ]
+
+
 def _told(row: dict) -> str:
-    return f"group {row['group']}: {', '.join(row['agents'])}" if row["changed"] else "back since an earlier run"
+    return f"group {row['group']}: {', '.join(row['agents'])}" if row["group"] else "back since an earlier run"
 
 
 def _read_request(vault: Vault, request_id: str) -> bytes:
@@ -153,7 +207,7 @@ def _requested(envelope: bytes) -> list[str]:
     return list(requests.parse(requests.payload_of(envelope)).key_ids)
 
 
-def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent: str | None) -> dict:
+def about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent: str | None) -> dict:
     """Everything that the vault has about these keys and this request.
 
     Args:
@@ -171,6 +225,7 @@ def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent:
         for key_id, found in parsed.items()
     }
     given = _approvals(task.vault, request_id, agents)
+    shares = _shares_of_each(task.vault, parsed, for_agent) if for_agent else {}
     about = {}
     for key_id in key_ids:
         found = parsed.get(key_id, [])
@@ -178,7 +233,7 @@ def _about(task: ControllerTask, request_id: str, key_ids: list[str], for_agent:
             "records": [canonical.encode(text) for text in revisions.get(key_id, [])],
             "approvals": given.get(key_id, {}),
             "frozen": _holding(frozen.get(key_id)),
-            "shares": _fetch_shares(task.vault, found, for_agent) if for_agent else {},
+            "shares": shares.get(key_id, {}),
             "sealed": {} if for_agent else _fetch(task.vault, [paths.sealed_key(item.sealed_key) for item in found]),
         }
     return about
@@ -197,6 +252,24 @@ def _parsed(texts: Iterable[bytes]) -> list[Record]:
         except FormatError:
             continue
     return found
+
+
+def _shares_of_each(vault: Vault, parsed: dict[str, list[Record]], agent_name: str) -> dict[str, dict[str, str]]:
+    """The agent's shares by key ID. A key whose shares were for another certificate of the agent has none.
+
+    Raises:
+        VaultForbidden: when there are shares of some keys, and none of any may be read.
+    """
+    fetched: dict[str, dict[str, str]] = {}
+    refusals: list[VaultForbidden] = []
+    for key_id, found in parsed.items():
+        try:
+            fetched[key_id] = _fetch_shares(vault, found, agent_name)
+        except VaultForbidden as error:
+            refusals.append(error)
+    if refusals and not any(fetched.values()):
+        raise refusals[0]
+    return fetched
 
 
 def _fetch_shares(vault: Vault, found: list[Record], agent_name: str) -> dict[str, str]:

@@ -105,7 +105,7 @@ def test_facts_of_one_key_and_no_ciphertext(vault):
         **{"key_id": key, "archived": True, "number": 2, "host": "web2"},
         "revisions": [{**facts, "number": 1, "host": "web1"}, {**facts, "number": 2, "host": "web2"}],
         **{"freeze_id": None, "lifted_for": []},
-        **{"frozen": False, "freeze_reason": None, "registered_as_signing": False, "problems": []},
+        **{"frozen": False, "freeze_reason": None, "registered_as_signing": False, "problems": [], "certificates": []},
     }
 
 
@@ -131,7 +131,7 @@ def test_problems_are_told_beside_what_is_sound(vault):
 
 
 def test_all_keys_in_pages_and_by_owner(vault, monkeypatch):
-    monkeypatch.setattr(looking_up, "_NAMES", 7)
+    monkeypatch.setattr(records, "_NAMES", 7)
     monkeypatch.setattr(looking_up, "_KEYS", 3)
     keys = sorted(archived(vault, number, owner=("alice", "bob")[number % 2]) for number in range(20))
     for number in range(20):
