@@ -117,8 +117,9 @@ def _run(task: HostTask, state_dir: str, on_tokens: Any) -> FlowResult:
         recover_certificates.write(certificates)
     relay = {"unclosed": _unclosed(state_dir, task.params["request_id"], wanted)}
     results = [_row(item, opened.get(item.key_id), certificates[item.key_id]) for item in wanted]
+    warnings = on_tokens.warnings if on_tokens else []
     changed = any(row["changed"] for row in results)
-    return FlowResult(changed, results, diff=_diff(missing), relay=relay)
+    return FlowResult(changed, results, diff=_diff(missing), relay=relay, warnings=warnings)
 
 
 def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted], on_tokens: Any) -> dict[str, quorum.Opened]:
