@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from ansible_collections.keyops.lifecycle.plugins.modules.data_recovery import ARGUMENT_SPEC
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.recovering_data import recover_data
 
 
 class ActionModule(LifecycleAction):
-    """Decrypt data; all of it happens on the host."""
+    """Decrypt data on the host; with a request, the process is in plugin_utils/process/recovering_data.py."""
 
     argument_spec = ARGUMENT_SPEC
 
     def process(self, task: ControllerTask) -> dict:
         """Decrypt; fail afterwards when something did not open and the task wants that told."""
-        result = dict(task.call(None).raw)
+        result = recover_data(task)
         failed = sum(row["failed"] for row in result["results"])
         if failed and task.params["on_failure"] == "fail":
             items = sum(row["items"] for row in result["results"])

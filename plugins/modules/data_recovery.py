@@ -25,9 +25,9 @@ options:
   keys:
     description:
       - The private keys. A message is decrypted with the one that it names. Give all generations of an owner's key.
+      - Either this or O(request_id) is needed.
     type: list
     elements: dict
-    required: true
     suboptions:
       key:
         description:
@@ -61,17 +61,28 @@ options:
         required: true
       dest:
         description:
-          - Absolute path of the output, a file, and for a Maildir a folder. It must not lie in O(sources[].src).
+          - Absolute path of the output, a file, and for a Maildir or an NTFS volume a folder. It must not lie in
+            O(sources[].src).
           - A file that is there and was not made from this source is never replaced.
         type: path
         required: true
       kind:
         description:
           - What it is. V(message) is one mail (C(.eml)), V(cms) a CMS or PKCS#7 file (C(.p7m), DER or PEM).
+          - V(ntfs) is an image of an NTFS volume, or its block device. Its EFS files are decrypted with the program
+            C(ntfsdecrypt) of Debian's package ntfs-3g; with a key on a token, without it.
           - V(auto) tells them apart by their content.
         type: str
-        choices: [auto, message, cms, mbox, maildir]
+        choices: [auto, message, cms, mbox, maildir, ntfs]
         default: auto
+      files:
+        description:
+          - With V(ntfs), the files and folders of the volume that are wanted, as paths with slashes or backslashes, and
+            with or without a drive. Upper and lower case are the same.
+          - Without any, all EFS files of the volume.
+        type: list
+        elements: str
+        default: []
   on_failure:
     description:
       - With V(fail), the task fails at its end when something was not decrypted. All the rest is there then, and
@@ -80,16 +91,59 @@ options:
     type: str
     choices: [fail, report]
     default: fail
+  request_id:
+    description:
+      - ID of a recovery request that this host has open, and that enough agents have approved. All its keys are opened
+        in the memory of one process, with the certificates of their records, and none is ever written.
+      - It needs O(vault) and O(seal). When the folder is sealed, the event is written and the request's one-time key is
+        removed. A run after that verifies the folder, and changes nothing.
+    type: str
+  on_missing_key:
+    description:
+      - What happens when the quorum gives back only some keys of O(request_id). With V(fail), nothing is decrypted.
+      - With V(report), the others are used and it is told; what needs the missing ones is among the failures. The
+        request ends all the same.
+    type: str
+    choices: [fail, report]
+    default: fail
+  seal:
+    description:
+      - Seals the folder that all outputs lie in. Its files get mode V(0400), and a summary is written that names the
+        SHA-256 of every file that was read and written, the keys, the agents who approved, and what failed.
+      - A folder that is sealed already is verified and left alone. M(keyops.lifecycle.data_recovery_info) verifies it
+        at any time, and so do C(openssl) and C(sha256sum).
+    type: dict
+    suboptions:
+      folder:
+        description: >-
+          Absolute path of the folder. It is made with mode V(0700), or holds nothing that is not of this task.
+        type: path
+        required: true
+      signing_key:
+        description: Path of the key on this host that signs the summary, for a request the requester's.
+        type: path
+        required: true
+      signing_key_passphrase:
+        description: Passphrase of O(seal.signing_key).
+        type: str
+      signing_certificate:
+        description: Its certificate, as PEM text or as an absolute path on this host.
+        type: str
+        required: true
 extends_documentation_fragment:
   - keyops.lifecycle.attributes
+  - keyops.lifecycle.attributes.vault_group
   - keyops.lifecycle.state
   - keyops.lifecycle.step
+  - keyops.lifecycle.vault
 attributes:
   check_mode:
     description: Decrypts everything and writes nothing, so it tells what can be opened.
     support: full
 seealso:
   - module: keyops.lifecycle.key_recovery
+  - module: keyops.lifecycle.recovery_request
+  - module: keyops.lifecycle.data_recovery_info
 author:
   - keyops.lifecycle maintainers (@keyops)
 """
@@ -107,6 +161,19 @@ EXAMPLES = r"""
         dest: /srv/case-17/alice.mbox
       - src: /home/alice/contract.p7m
         dest: /srv/case-17/contract.pdf
+
+- name: The same straight from a recovery request, into a sealed folder
+  keyops.lifecycle.data_recovery:
+    vault:
+      path: /srv/keyops/vault.db
+    request_id: "{{ request.request_id }}"
+    sources:
+      - src: /var/mail/alice
+        dest: /srv/case-17/alice.mbox
+    seal:
+      folder: /srv/case-17
+      signing_key: /etc/keyops/requester.key
+      signing_certificate: /etc/keyops/requester.pem
 """
 
 RETURN = r"""
@@ -181,6 +248,10 @@ results:
           description: Where the mail begins in its mailbox, in bytes.
           type: int
           returned: for mbox
+summary:
+  description: SHA-256 of the signed summary. The event in the log names the same. Empty in check mode.
+  returned: with O(seal)
+  type: str
 error_class:
   description: Class of the error, stable across releases.
   returned: on failure
@@ -191,11 +262,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import run_module
 
 ARGUMENT_SPEC = {
+    **_options.VAULT,
     **_options.STATE_DIR,
     "keys": {
         "type": "list",
         "elements": "dict",
-        "required": True,
         "no_log": False,
         "options": {
             **_options.EXISTING_KEY,
@@ -210,10 +281,22 @@ ARGUMENT_SPEC = {
         "options": {
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
-            "kind": {"type": "str", "choices": ["auto", "message", "cms", "mbox", "maildir"], "default": "auto"},
+            "kind": {"type": "str", "choices": ["auto", "message", "cms", "mbox", "maildir", "ntfs"], "default": "auto"},
+            "files": {"type": "list", "elements": "str", "default": []},
         },
     },
     "on_failure": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
+    "request_id": {"type": "str"},
+    "on_missing_key": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
+    "seal": {
+        "type": "dict",
+        "options": {
+            "folder": {"type": "path", "required": True},
+            "signing_key": {"type": "path", "required": True, "no_log": False},
+            "signing_key_passphrase": {"type": "str", "no_log": True},
+            "signing_certificate": {"type": "str", "required": True},
+        },
+    },
 }
 
 

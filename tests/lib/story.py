@@ -28,6 +28,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
     lift,
     provision_anywhere,
     recover,
+    recover_data,
     request,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
@@ -39,6 +40,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import (
     digest_of,
 )
 from ansible_collections.keyops.lifecycle.plugins.modules import (
+    data_recovery,
     freeze_lift,
     key_archive,
     key_recovery,
@@ -56,6 +58,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import (
     lifting,
     provisioning,
     recovering,
+    recovering_data,
 )
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.signing_register import SigningKey
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
@@ -67,6 +70,7 @@ _MODULES = {
     "recovery_approval": (recovery_approval, approve.run, None),
     "freeze_lift": (freeze_lift, lift.run, None),
     "key_recovery": (key_recovery, recover.run, recovering.recover),
+    "data_recovery": (data_recovery, recover_data.run, recovering_data.recover_data),
 }
 
 

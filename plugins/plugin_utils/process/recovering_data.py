@@ -1,0 +1,47 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of decrypting data straight from a recovery request: as for keys that are put back.
+
+The keys are opened on the host. What passes here is what passes in recovering.py: records, sealed keys and approvals,
+all of it ciphertext or public; nothing of the data comes back but counts and reasons.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal, recovering
+
+
+def recover_data(task: ControllerTask) -> dict:
+    """Decrypt on the host; with a request, carry what its keys take, write the event, and end the request.
+
+    Raises:
+        OptionError: options that do not belong together.
+    """
+    request_id, keys = task.params["request_id"], task.params["keys"]
+    if (request_id is None) == (keys is None):
+        raise OptionError("keys: give the keys, or request_id for those of a recovery request")
+    if request_id is None:
+        return dict(task.call(None).raw)
+    if task.vault is None or task.params["seal"] is None:
+        raise OptionError("request_id: it needs vault, and seal with the folder for all that is decrypted")
+    return _of_request(task, check_id(request_id, "request_id"))
+
+
+def _of_request(task: ControllerTask, request_id: str) -> dict:
+    with journal.refusals_recorded(task, "recover_data", []):
+        key_ids = recovering.requested_keys(task.vault, request_id)
+    with journal.refusals_recorded(task, "recover_data", key_ids):
+        relay = {"keys": recovering.about(task, request_id, key_ids, for_agent=None)}
+        reply = task.call("decrypt", relay)
+    if reply.relay["unclosed"] and not task.check_mode:
+        used = [(key["key_id"], f"group {key['group']}: {', '.join(key['agents'])}") for key in reply.relay["keys"]]
+        detail = f"request {request_id}: summary {reply.relay['summary']}, {reply.relay['failed']} failed"
+        journal.write(task, "recover_data", "success", used, detail)
+        # The one-time key goes last: a kill before this leaves the request open, and the next run comes here again.
+        task.call("close")
+    return dict(reply.raw)

@@ -1,0 +1,349 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Data that is decrypted straight from a recovery request, into a sealed folder. Messages are made by openssl."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import story
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_folder
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FileError,
+    KeyopsError,
+    OptionError,
+    QuorumNotReached,
+    RequestExpired,
+    StateError,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, record
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+
+GENERATIONS = {
+    "old": ("key_transport", "rsa-2048"),
+    "mid": ("key_agreement", "ec-p384"),
+    "new": ("key_agreement", "ec-p256"),
+}
+
+
+@dataclass
+class Case:
+    """An owner who has left: keys archived with their certificates and destroyed, files under each of them."""
+
+    scene: story.Scene
+    worker: story.Machine
+    key_ids: dict[str, str]
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.worker.folder / "case"
+
+    def options(self) -> dict:
+        """Of data_recovery."""
+        sources = [
+            {"src": str(self.worker.folder / f"{name}.p7m"), "dest": str(self.folder / "files" / name)}
+            for name in self.contents
+        ]
+        requester = self.scene.requester(self.worker)
+        return {"sources": sources, "seal": {"folder": str(self.folder), **requester}, "on_failure": "report"}
+
+    def ask(self, **options: object) -> str:
+        return self.scene.ask(self.worker, list(self.key_ids.values()), owner="alice", **options)
+
+    def approve(self, request_id: str, count: int = 2) -> None:
+        for agent in self.scene.agents[:count]:
+            agent.approve(self.scene.vault_path, request_id, "alice")
+
+    def recover(self, request_id: str, **options: object) -> dict:
+        return self.worker.run("data_recovery", request_id=request_id, **{**self.options(), **options})
+
+    def events(self) -> list[tuple[str, str]]:
+        """Actions and outcomes in the log."""
+        with sqlite3.connect(f"file:{self.scene.vault_path}?mode=ro", uri=True) as vault:
+            rows = vault.execute("SELECT content FROM object WHERE path LIKE 'events/%' ORDER BY path").fetchall()
+        return [(event["action"], event["outcome"]) for event in (json.loads(content) for (content,) in rows)]
+
+    def requests(self) -> list[str]:
+        """One-time keys of the worker's host."""
+        return sorted(path.name for path in self.worker.folder.glob("state/requests/*.json"))
+
+
+def _certify(owner: story.Machine, name: str, kind: str) -> None:
+    """A certificate by a CA, as openssl makes it for any public key."""
+    key, ca = owner.folder / f"{name}.key", owner.folder / "ca"
+    if not ca.exists():
+        ca.mkdir()
+        story.make_certificate(ca / "ca.key", ca / "ca.pem", "CA", "EC:P-256", "keyCertSign")
+    story.openssl("pkey", "-in", key, "-pubout", "-out", ca / "key.pub")
+    usage = "keyEncipherment" if kind == "key_transport" else "keyAgreement"
+    (ca / "extensions").write_text(f"keyUsage=critical,{usage}\n")
+    story.openssl("req", "-new", "-key", ca / "ca.key", "-subj", "/CN=alice", "-out", ca / "request")
+    signed = ["-in", ca / "request", "-CA", ca / "ca.pem", "-CAkey", ca / "ca.key", "-force_pubkey", ca / "key.pub"]
+    story.openssl("x509", "-req", *signed, "-extfile", ca / "extensions", "-out", owner.folder / f"{name}.pem")
+
+
+@pytest.fixture(name="past", scope="module")
+def _past(enrolled: story.Scene, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """The years in which the owner worked, once; every test goes on from a copy."""
+    scene = story.Scene(tmp_path_factory.mktemp("past"), list(enrolled.agents))
+    owner, worker = scene.machine("owner"), scene.machine("worker")
+    made = Case(scene, worker, {})
+    scene.requester(worker)
+    for name, (usage, algorithm) in GENERATIONS.items():
+        made.key_ids[name] = scene.generate(owner, f"{name}.key", usage, algorithm)
+        _certify(owner, name, usage)
+        named = {"certificates": [str(owner.folder / f"{name}.pem")]}
+        scene.archive(owner, f"{name}.key", key_owner="alice", item=named)
+        (owner.folder / f"{name}.key").unlink()
+        made.contents[name] = f"sealed under {name}\n".encode() + os.urandom(100)
+        options = ["-encrypt", "-binary", "-aes-256-cbc", "-outform", "DER", "-recip", owner.folder / f"{name}.pem"]
+        sealed = story.openssl("cms", *options, stdin=made.contents[name])
+        (worker.folder / f"{name}.p7m").write_bytes(sealed)
+    return made
+
+
+@pytest.fixture(name="case")
+def _case(past: Case, tmp_path: Path) -> Case:
+    shutil.copytree(past.scene.folder, tmp_path / "scene")
+    scene = story.Scene(tmp_path / "scene", past.scene.agents)
+    return Case(scene, scene.machine("worker"), dict(past.key_ids), dict(past.contents))
+
+
+def outputs(case: Case) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (case.folder / "files").iterdir()}
+
+
+def test_all_generations_open_from_memory_into_a_sealed_folder(case: Case) -> None:
+    request_id = case.ask()
+    case.approve(request_id)
+    predicted = case.recover(request_id, check_mode=True)
+    assert predicted["changed"] and not case.folder.exists() and case.requests() == [request_id + ".json"]
+    done = case.recover(request_id)
+    assert done["changed"] and [row["decrypted"] for row in done["results"]] == [1, 1, 1]
+    assert outputs(case) == case.contents
+    assert case.requests() == [], "the one-time key is still there"
+    assert case.events()[-1] == ("recover_data", "success")
+    found = sealed_folder.verify(str(case.folder), None)
+    assert (found.problems, found.digest) == ((), done["summary"])
+    summary = found.summary
+    assert {key["key_id"] for key in summary["keys"]} == set(case.key_ids.values())
+    assert [key["agents"] for key in summary["keys"]] == [["agent-1", "agent-2"]] * 3
+    assert (summary["request_id"], summary["key_owner"], summary["host"]) == (request_id, "alice", "worker")
+    assert summary["inputs"]["files"] == 3
+    # No key has touched the worker's disk: nothing but the requester's is a private key.
+    private = [path for path in case.worker.folder.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
+    assert private == [case.worker.folder / "requester.key"]
+
+
+def test_the_end_is_verified_and_left_alone(case: Case) -> None:
+    request_id = case.ask()
+    case.approve(request_id)
+    done = case.recover(request_id)
+    before = {path: path.lstat().st_mtime_ns for path in case.folder.rglob("*")}
+    events = case.events()
+    again = case.recover(request_id)
+    assert not again["changed"] and again["summary"] == done["summary"]
+    assert [row["decrypted"] for row in again["results"]] == [1, 1, 1]
+    assert case.events() == events
+    assert {path: path.lstat().st_mtime_ns for path in case.folder.rglob("*")} == before
+    (case.folder / "files/new").chmod(0o600)
+    with pytest.raises(StateError):
+        case.recover(request_id)
+
+
+def test_without_a_quorum_nothing_is_opened(case: Case) -> None:
+    request_id = case.ask()
+    case.approve(request_id, 1)
+    for options in ({}, {"on_missing_key": "report"}):
+        with pytest.raises(QuorumNotReached):
+            case.recover(request_id, **options)
+    assert not case.folder.exists()
+    assert case.requests() == [request_id + ".json"]
+    assert case.events()[-1] == ("recover_data", "refused")
+
+
+def _without_approvals(key_id: str, relay: dict) -> dict:
+    keys = {name: {**one, "approvals": {}} if name == key_id else one for name, one in relay["keys"].items()}
+    return {**relay, "keys": keys}
+
+
+def test_a_missing_generation_fails_or_is_reported(case: Case) -> None:
+    request_id = case.ask()
+    case.approve(request_id)
+    case.worker.on_relay = lambda step, relay: relay and _without_approvals(case.key_ids["mid"], relay)
+    with pytest.raises(QuorumNotReached):
+        case.recover(request_id)
+    assert case.requests()
+    done = case.recover(request_id, on_missing_key="report")
+    assert {row["src"]: row["failed"] for row in done["results"]}[str(case.worker.folder / "mid.p7m")] == 1
+    assert set(outputs(case)) == {"old", "new"}
+    assert any(case.key_ids["mid"][:16] in warning for warning in done["warnings"])
+    summary = sealed_folder.verify(str(case.folder), None).summary
+    assert (summary["failed"], summary["failures"][0]["reason"]) == (1, "NoKeyForData")
+    assert case.key_ids["mid"] not in {key["key_id"] for key in summary["keys"]}
+
+
+class _Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", ["decrypt", "close"])
+def test_a_controller_that_dies_is_made_up_for(case: Case, at: str) -> None:
+    request_id = case.ask()
+    case.approve(request_id)
+
+    def die(step: str, results: object, relay: object) -> tuple:
+        if step == at:
+            raise _Killed
+        return results, relay
+
+    case.worker.on_reply = die
+    with pytest.raises(_Killed):
+        case.recover(request_id)
+    case.worker.on_reply = None
+    assert sealed_folder.is_sealed(str(case.folder))
+    again = case.recover(request_id)
+    assert not again["changed"]
+    assert case.requests() == []
+    assert case.events()[-1] == ("recover_data", "success")
+    assert case.events().count(("recover_data", "success")) == 1
+
+
+def _bad_vaults(case: Case, request_id: str) -> Iterator[tuple[str, object]]:
+    yield "a key is missing", lambda step, relay: {"keys": dict(list(relay["keys"].items())[1:])}
+    yield (
+        "no approvals",
+        lambda step, relay: {"keys": {key_id: {**one, "approvals": {}} for key_id, one in relay["keys"].items()}},
+    )
+    yield (
+        "no sealed keys",
+        lambda step, relay: {"keys": {key_id: {**one, "sealed": {}} for key_id, one in relay["keys"].items()}},
+    )
+
+
+def test_a_lying_vault_gets_a_clear_error_and_nothing_is_written(case: Case) -> None:
+    request_id = case.ask()
+    case.approve(request_id)
+    for what, lie in _bad_vaults(case, request_id):
+        case.worker.on_relay = lie
+        with pytest.raises(KeyopsError):
+            case.recover(request_id)
+        assert not case.folder.exists(), what
+
+
+def test_a_false_certificate_in_the_records_stands_in_no_way(case: Case) -> None:
+    """Whoever may create records adds a revision with a certificate of this key that no parser likes."""
+    key_id = case.key_ids["new"]
+    with open_vault({"backend": "sqlite", "path": str(case.scene.vault_path)}, False) as vault:
+        (true,) = records.walk(vault, [key_id])[key_id]
+        certificate = bytearray(true.certificates[0])
+        place = certificate.index(bytes.fromhex("0603551d0f"))  # the extension's OID
+        certificate[place] = 0x05
+        false = record.dump(record.Record(**{**true.__dict__, "number": 2, "certificates": (bytes(certificate),)}))
+        vault.create({f"records/{key_id}/2": false})
+    request_id = case.ask()
+    case.approve(request_id)
+    case.recover(request_id)
+    assert outputs(case) == case.contents
+
+
+def test_another_case_is_not_mixed_in(case: Case) -> None:
+    first = case.ask()
+    case.approve(first)
+    case.recover(first)
+    second = case.ask(reason="another")
+    case.approve(second)
+    with pytest.raises(StateError):
+        case.recover(second)
+    assert case.requests() == [second + ".json"], "its request stays open"
+
+
+def test_what_is_not_of_the_case_is_not_signed(case: Case) -> None:
+    request_id = case.ask()
+    case.approve(request_id)
+    case.folder.mkdir(mode=0o700)
+    (case.folder / "planted").write_text("evidence")
+    with pytest.raises(FileError):
+        case.recover(request_id)
+    (case.folder / "planted").unlink()
+    case.folder.chmod(0o755)
+    with pytest.raises(FileError):
+        case.recover(request_id)
+
+
+def test_a_request_of_another_host_or_time_opens_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    request_id = case.ask(expires_in="1h")
+    case.approve(request_id)
+    elsewhere = case.scene.machine("elsewhere")
+    with pytest.raises(StateError):
+        elsewhere.run("data_recovery", request_id=request_id, **case.options())
+    from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+
+    later = times.now() + times.duration("2h", "")
+    monkeypatch.setattr(times, "now", lambda: later)
+    with pytest.raises(RequestExpired):
+        case.recover(request_id)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seal": None},
+        {"keys": [{"key": "/k"}]},
+        {"seal": {"folder": "relative"}},
+        {"seal": {"folder": "/elsewhere"}},
+        {"seal": {"signing_certificate": "/other.pem"}},
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_opened(case: Case, change: dict) -> None:
+    options = case.options()
+    for name, value in change.items():
+        if isinstance(value, dict):
+            if "signing_certificate" in value:
+                story.make_certificate(
+                    case.worker.folder / "other.key",
+                    case.worker.folder / "other.pem",
+                    "o",
+                    "EC:P-256",
+                    "digitalSignature",
+                )
+                value = {"signing_certificate": str(case.worker.folder / "other.pem")}
+            options[name] = {**options[name], **value}
+        else:
+            options[name] = value
+    request_id = case.ask()
+    case.approve(request_id)
+    with pytest.raises(OptionError):
+        case.worker.run("data_recovery", request_id=request_id, **{k: v for k, v in options.items() if v is not None})
+    assert not case.folder.exists()
+
+
+def test_keys_at_hand_are_sealed_as_well(case: Case) -> None:
+    """Without a request: the summary has no agents, and no vault is asked."""
+    key = case.worker.folder / "own.key"
+    story.make_certificate(key, case.worker.folder / "own.pem", "own", "RSA:2048", "keyEncipherment")
+    recipient = ["-recip", case.worker.folder / "own.pem"]
+    (case.worker.folder / "own.p7m").write_bytes(
+        story.openssl("cms", "-encrypt", "-binary", "-outform", "DER", *recipient, stdin=b"mine")
+    )
+    options = case.options()
+    options["sources"] = [{"src": str(case.worker.folder / "own.p7m"), "dest": str(case.folder / "own")}]
+    case.worker.run("data_recovery", keys=[{"key": str(key)}], **options)
+    assert (case.folder / "own").read_bytes() == b"mine"
+    summary = sealed_folder.verify(str(case.folder), None).summary
+    assert (summary["request_id"], summary["keys"][0]["agents"]) == ("", [])
+    assert not case.worker.run("data_recovery", keys=[{"key": str(key)}], **options)["changed"]
+    envelope = (case.folder / "summary.json").read_bytes()
+    assert canonical.loads(dsse.payload_of(envelope, sealed_folder.PAYLOAD_TYPE))["sources"][0]["decrypted"] == 1
