@@ -31,12 +31,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
     efs_cipher,
     efs_files,
     efs_metadata,
+    ntfs,
     ntfsdecrypt,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.efs_files import EncryptedFile, Unreadable
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.efs_metadata import FileKey, Holder
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data.ntfs import Volume
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import DECRYPTED, FAILED, Item, Source
 from ansible_collections.keyops.lifecycle.plugins.module_utils._drafts import Draft, NewFile
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -103,6 +103,22 @@ def recover(source: Source, keys: Sequence[Decryptor], check_mode: bool = False)
         yield Outcome(Item(name, FAILED, NotEncrypted.__name__, detail))
 
 
+def is_volume(path: str) -> bool:
+    """Whether the file or device begins like an NTFS volume; False as well when it cannot be read."""
+    try:
+        descriptor = _open_volume(path)
+    except (KeyopsError, ValueError):
+        return False
+    try:
+        return stat.S_IFMT(os.fstat(descriptor).st_mode) in (stat.S_IFREG, stat.S_IFBLK) and ntfs.is_ntfs(
+            os.pread(descriptor, 16, 0)
+        )
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 class _Recovery:
     def __init__(self, source: Source, keys: Sequence[Decryptor], check_mode: bool) -> None:
         self._dest, self._keys, self._check_mode = source.dest, keys, check_mode
@@ -114,7 +130,7 @@ class _Recovery:
         self._descriptor = _open_volume(source.src)
         self._cleanup.callback(os.close, self._descriptor)
         try:
-            self.volume = Volume(self._descriptor)
+            self.volume = ntfs.Volume(self._descriptor)
         except BaseException:
             self.close()
             raise

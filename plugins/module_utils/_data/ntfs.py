@@ -217,9 +217,14 @@ def _size_of(descriptor: int) -> int:
     return os.lseek(descriptor, 0, os.SEEK_END)
 
 
+def is_ntfs(begin: bytes) -> bool:
+    """Whether a file or device that begins so claims to be an NTFS volume."""
+    return begin[3:11] == b"NTFS    "
+
+
 def _check_boot(boot: bytes) -> None:
     """Raise FormatError, with what it seems to be instead, unless this begins an NTFS volume."""
-    if boot[3:11] == b"NTFS    ":
+    if is_ntfs(boot):
         return
     if boot[3:11] == b"-FVE-FS-":
         raise FormatError(
