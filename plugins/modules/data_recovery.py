@@ -281,7 +281,11 @@ ARGUMENT_SPEC = {
         "options": {
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
-            "kind": {"type": "str", "choices": ["auto", "message", "cms", "mbox", "maildir", "ntfs"], "default": "auto"},
+            "kind": {
+                "type": "str",
+                "choices": ["auto", "message", "cms", "mbox", "maildir", "ntfs"],
+                "default": "auto",
+            },
             "files": {"type": "list", "elements": "str", "default": []},
         },
     },
