@@ -56,11 +56,16 @@ options:
     type: str
     default: 24h
   signing_key:
-    description: Key reference of the requester's signing key on this host. It must not be the key of a recovery agent.
+    description: >-
+      Key reference of the requester's signing key on this host: a file, or a key on a smart card or another token,
+      which then signs the request. It must not be the key of a recovery agent, nor on the token that the keys go to.
     type: str
     required: true
   signing_key_passphrase:
-    description: Passphrase of O(signing_key).
+    description: Passphrase of O(signing_key) in a file.
+    type: str
+  signing_key_pin:
+    description: User PIN of the token that O(signing_key) is on, unless C(pin-source) is in the URI. It is tried once.
     type: str
   signing_certificate:
     description: The requester's certificate, as PEM text or as an absolute path on this host.
@@ -156,6 +161,7 @@ ARGUMENT_SPEC = {
     "expires_in": {"type": "str", "default": "24h"},
     "signing_key": {"type": "str", "required": True, "no_log": False},
     "signing_key_passphrase": {"type": "str", "no_log": True},
+    "signing_key_pin": {"type": "str", "no_log": True},
     "signing_certificate": {"type": "str", "required": True},
 }
 

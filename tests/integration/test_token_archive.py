@@ -19,14 +19,12 @@ import process_memory
 import pytest
 import story
 import token_scene
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from token_scene import Host
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import possession
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import wrapped_key_open
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
@@ -39,20 +37,6 @@ planted = bytes.fromhex(asked["planted"])
 done = archive_anywhere.run(_module.HostTask(*asked["task"]))
 print(json.dumps(done.relay), flush=True)
 sys.stdin.readline()
-"""
-#: A key out of its token in plain numbers, for the test alone: wrapped to a key that the test has.
-_OUT = """
-import base64, json, sys
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library, objects, session, wrapping
-asked = json.load(sys.stdin)
-facts, token = library.find(library.load(asked["library"]), {"token": asked["token"]})
-with session.opened(token, asked["pin"]) as opened:
-    (one,) = [one for one in objects.survey(opened) if one.kind == "private_key" and one.label == asked["label"]]
-    wrapper = wrapping.Wrapper(opened, "t")
-    wrapped = wrapper.wrap(one.handle, "t")
-    oaep_hash, session_key = wrapper.wrap_to(wrapped.session_key, base64.b64decode(asked["to"]))
-    both = [base64.b64encode(part).decode() for part in (wrapped.blob, session_key)]
-print(json.dumps({"wrapping": wrapped.wrapping, "hash": oaep_hash, "blob": both[0], "key": both[1]}))
 """
 #: One RSA key as two private keys: one that signs, and one that only decrypts. The second may have a certificate.
 _TWINS = """
@@ -369,14 +353,7 @@ def test_wrong_options_are_told(scene, host, archived):
 
 def _numbers(host: Host, label: str) -> dict[str, bytes]:
     """The private numbers of a key in the token, each as its bytes stand in memory and the other way round."""
-    own = rsa.generate_private_key(65537, 2048)
-    to = own.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    about = {"library": host.store.library, "token": "ops", "pin": host.pin, "label": label}
-    out = host.store.python(_OUT, to=canonical.encode(to), **about)
-    session_key = own.decrypt(canonical.decode(out["key"]), wrapped_key_open.oaep(out["hash"]))
-    key = serialization.load_der_private_key(
-        wrapped_key_open.unwrap(session_key, out["wrapping"], canonical.decode(out["blob"])), None
-    )
+    key = token_scene.taken_out(host, label)
     private = key.private_numbers()
     if isinstance(key, rsa.RSAPrivateKey):
         named = {name: getattr(private, name) for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")}

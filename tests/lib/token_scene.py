@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import story
 import tokens
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import algorithms
 from cryptography.hazmat.primitives.cmac import CMAC
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap, aes_key_wrap_with_padding
@@ -54,6 +55,22 @@ with session.opened(token, asked["pin"], writable=True) as opened:
     for one in mine:
         one.handle.destroy()
 print(json.dumps({"removed": len(mine)}))
+"""
+
+
+#: A key out of its token in plain numbers, for the test alone: wrapped to a key that the test has.
+_OUT = """
+import base64, json, sys
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library, objects, session, wrapping
+asked = json.load(sys.stdin)
+facts, token = library.find(library.load(asked["library"]), {"token": asked["token"]})
+with session.opened(token, asked["pin"]) as opened:
+    (one,) = [one for one in objects.survey(opened) if one.kind == "private_key" and one.label == asked["label"]]
+    wrapper = wrapping.Wrapper(opened, "t")
+    wrapped = wrapper.wrap(one.handle, "t")
+    oaep_hash, session_key = wrapper.wrap_to(wrapped.session_key, base64.b64decode(asked["to"]))
+    both = [base64.b64encode(part).decode() for part in (wrapped.blob, session_key)]
+print(json.dumps({"wrapping": wrapped.wrapping, "hash": oaep_hash, "blob": both[0], "key": both[1]}))
 """
 
 
@@ -123,6 +140,18 @@ class Host:
     def objects(self, token: str = "ops") -> str:
         """The objects of a token, as ``pkcs11-tool`` lists them."""
         return self.tool("--list-objects", token=token)
+
+
+def taken_out(host: Host, label: str) -> Any:
+    """A private key of the token ``ops`` that may be wrapped, as an object of cryptography."""
+    own = rsa.generate_private_key(65537, 2048)
+    to = own.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    about = {"library": host.store.library, "token": "ops", "pin": host.pin, "label": label}
+    out = host.store.python(_OUT, to=canonical.encode(to), **about)
+    session_key = own.decrypt(canonical.decode(out["key"]), wrapped_key_open.oaep(out["hash"]))
+    return serialization.load_der_private_key(
+        wrapped_key_open.unwrap(session_key, out["wrapping"], canonical.decode(out["blob"])), None
+    )
 
 
 def encrypted(folder: Path, public_key: bytes, text: bytes) -> Path:

@@ -82,7 +82,7 @@ def run(task: HostTask) -> FlowResult:
             if not task.check_mode:
                 locks.enter_context(keys.locked(state_dir, path))
         decisions = [_decide(wish) for wish in wishes]
-        outcomes = [_predicted(one) if task.check_mode else _carried_out(one) for one in decisions]
+        outcomes = [_predicted(one) if task.check_mode else _carried_out(_still_new(one)) for one in decisions]
     rows = [row for row, dummy in outcomes]
     return FlowResult(any(row["changed"] for row in rows), rows, diff=[diff for dummy, diff in outcomes if diff])
 
@@ -179,6 +179,16 @@ def _check_may_go(wish: _Wish, facts: TokenFacts, token: Any) -> None:
 def _predicted(decision: _Decision) -> tuple[dict, dict | None]:
     """Without a login: a wrong PIN would count. So whether a PIN would be changed is not told."""
     return _row(decision, decision.action, decision.facts)
+
+
+def _still_new(decision: _Decision) -> _Decision:
+    """The same, with a token that is new now: an item before this one may have made the one that was seen.
+
+    To initialise that once more would destroy what is hardly there (SoftHSM has one new token at a time).
+    """
+    if decision.action != "initialize" or decision.facts.initialized:
+        return decision
+    return _decide_new(decision.wish, libraries.tokens(libraries.load(decision.wish.library)))
 
 
 def _carried_out(decision: _Decision) -> tuple[dict, dict | None]:

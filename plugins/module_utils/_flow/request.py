@@ -23,7 +23,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     note_missing_library,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import own_keys
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
@@ -50,11 +50,11 @@ except ImportError as error:
 def run(task: HostTask) -> FlowResult:
     """See the module's docstring; relay in: ``{"host": str}``, out: ``{"envelope": base64}``."""
     params = task.params
-    signing_key = read_private_key(params["signing_key"], params["signing_key_passphrase"], "signing_key")
-    certificate = _certificate(params["signing_certificate"], signing_key)
     state_dir = params["state_dir"] or _receipts.default_state_dir()
-    wanted = _wanted(params, task.relay["host"], certificate)
-    with _token(task, state_dir) as token:
+    # The token that keys go to comes first: its lock is taken before any library looks at its tokens.
+    with _token(task, state_dir) as token, own_keys.opened(params, ("signing_key",)) as (signing_key,):
+        certificate = _certificate(params["signing_certificate"], signing_key)
+        wanted = _wanted(params, task.relay["host"], certificate)
         if not task.check_mode:
             open_requests.remove_expired(state_dir, times.now())
         found = _find(state_dir, wanted, token)

@@ -53,6 +53,11 @@ def opened(token: Any, pin: str | None = None, who: str = USER, writable: bool =
         raise WrongPin(f"pin: the token {facts.label!r} is locked for the {who}; {_unlock(who)}") from error
     except pkcs11.UserPinNotInitialized as error:
         raise WrongPin(f"pin: the token {facts.label!r} has no user PIN yet; set one with hsm_token") from error
+    except pkcs11.UserAlreadyLoggedIn as error:
+        raise TokenError(
+            f"the token {facts.label!r} is logged in to already by this task: a requester's signing key cannot be on "
+            "the token that the keys go to; sign with a key in a file, or on another token"
+        ) from error
     except pkcs11.PKCS11Error as error:
         raise TokenError(f"logging in to the token {facts.label!r}: it answers {libraries.name_of(error)}") from error
     with told_errors(f"using the token {facts.label!r}"):

@@ -68,6 +68,18 @@ def test_makes_a_token_once(store, pins):
     assert not any(pin in str([made, again]) for pin in pins.values())
 
 
+def test_several_new_tokens_in_one_task_are_several_tokens(store, pins):
+    labels = ["ops", "mail", "new"]
+    items = [{**DEFAULTS, "uri": store.uri(label), **pins} for label in labels]
+    made = store.call("hsm_token", tokens=items, state_dir=str(store.folder / "state"))
+    assert [row["action"] for row in made["results"]] == ["initialized"] * 3
+    assert len({row["serial"] for row in made["results"]}) == 3
+    seen = [line for line in tool(store, "--list-slots").stdout.splitlines() if "token label" in line]
+    assert sorted(line.split(":")[1].strip() for line in seen) == sorted(labels)
+    again = store.call("hsm_token", tokens=items, state_dir=str(store.folder / "state"))
+    assert not again["changed"]
+
+
 def test_check_mode_makes_nothing(store, pins):
     predicted = make(store, check=True, **pins)
     assert predicted["changed"] and predicted["results"][0]["action"] == "initialized"
