@@ -91,6 +91,12 @@ options:
     type: str
     choices: [fail, report]
     default: fail
+  report:
+    description:
+      - Absolute path of a file that gets one line of JSON for every item of every source. It has C(src), C(item),
+        C(status) (V(decrypted), V(kept) or V(failed)), and where it says something C(reason), C(detail), C(message_id),
+        C(offset) and C(key_ids).
+    type: path
   request_id:
     description:
       - ID of a recovery request that this host has open, and that enough agents have approved. All its keys are opened
@@ -289,6 +295,7 @@ ARGUMENT_SPEC = {
             "files": {"type": "list", "elements": "str", "default": []},
         },
     },
+    "report": {"type": "path"},
     "on_failure": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
     "request_id": {"type": "str"},
     "on_missing_key": {"type": "str", "choices": ["fail", "report"], "default": "fail"},

@@ -31,6 +31,8 @@ try:
 except ImportError as error:
     note_missing_library(error)
 
+#: In these words always; see above.
+NOT_OPENED = "the content does not decrypt: it was altered, or is encrypted with another key than its recipient's"
 _AES = "2.16.840.1.101.3.4.1."
 #: Object identifier: kind, bytes of the key (0: any), and what of the parameters is read.
 _KINDS: dict[bytes, tuple[str, int]] = {
@@ -127,9 +129,7 @@ def decrypt(cipher: ContentCipher, key: bytes, pieces: Iterable[Any], tag: bytes
             return _aead(cipher, key, b"".join(pieces), tag, bound)
         return _unpadded(_blocks(cipher, key, pieces), _BLOCK.get(cipher.kind, 8))
     except (ValueError, InvalidTag) as error:
-        raise DataNotOpened(
-            "the content does not decrypt: it was altered, or is encrypted with another key than its recipient's"
-        ) from error
+        raise DataNotOpened(NOT_OPENED) from error
     except UnsupportedAlgorithm as error:
         raise DataUnsupported(f"the content is encrypted with {cipher.kind}, which this host does not have") from error
 

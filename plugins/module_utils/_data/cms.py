@@ -29,11 +29,13 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor i
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     DataDamaged,
+    DataNotOpened,
     DataTooLarge,
     DataUnsupported,
     FormatError,
     NoKeyForData,
     NotEncrypted,
+    TokenError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import ber as small_ber
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
@@ -122,9 +124,14 @@ def unarmored(data: bytes) -> Any:
         if not found:
             raise DataDamaged("the PEM block has no end")
         return memoryview(_base64(found[2].rsplit(b"\n\n", 1)[-1]))
-    if data[:1] != b"\x30" and re.fullmatch(rb"[A-Za-z0-9+/=\s]+", begin):
+    if data[:1] != b"\x30" and looks_like_base64(begin):
         return memoryview(_base64(data))
     return memoryview(data)
+
+
+def looks_like_base64(data: bytes) -> bool:
+    """Whether a file's first bytes are base64 of a message, which begins with ``M``."""
+    return re.fullmatch(rb"\s*M[A-Za-z0-9+/=\s]+", data) is not None
 
 
 def wrapped(opened: Opened) -> bytes:
@@ -184,14 +191,11 @@ def open_envelope(envelope: Envelope, keys: Sequence[Decryptor]) -> Opened:
     for encrypted, key in tried[:_MOST_TRIES]:
         try:
             return _with(envelope, encrypted, key)
-        except (DataUnsupported, _NOT_OPENED) as error:
+        except (DataUnsupported, DataNotOpened, TokenError) as error:
             failure = error
     if failure is not None:
         raise failure
     raise NoKeyForData(_whom(envelope))
-
-
-_NOT_OPENED = ciphers.DataNotOpened
 
 
 def _with(envelope: Envelope, encrypted: EncryptedKey, key: Decryptor) -> Opened:

@@ -53,7 +53,9 @@ class Item:
 
     def public(self) -> dict:
         """As it is reported: without what says nothing."""
-        row: dict = {"item": self.name, "status": self.status}
+        # A file name may be no UTF-8.
+        name = self.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        row: dict = {"item": name, "status": self.status}
         row.update({name: value for name in ("reason", "detail", "message_id") if (value := getattr(self, name))})
         if self.key_ids:
             row["key_ids"] = list(self.key_ids)
@@ -62,10 +64,16 @@ class Item:
         return row
 
 
+def line_of(src: str, item: Item) -> bytes:
+    """An item as a line of the report."""
+    return json.dumps({"src": src, **item.public()}, ensure_ascii=True, sort_keys=True).encode() + b"\n"
+
+
 @dataclass
 class Tally:
-    """The items of one source, counted. ``line`` gets every item as a line of JSON, in their order."""
+    """The items of the source ``src``, counted. ``line`` gets every item as a line of the report, in their order."""
 
+    src: str = ""
     line: Callable[[bytes], object] | None = None
     counts: dict[str, int] = field(default_factory=lambda: {DECRYPTED: 0, KEPT: 0, FAILED: 0})
     failures: list[dict] = field(default_factory=list)
@@ -79,7 +87,7 @@ class Tally:
         if item.status == FAILED and len(self.failures) < MOST_FAILURES:
             self.failures.append(item.public())
         if self.line is not None:
-            self.line(json.dumps(item.public(), ensure_ascii=True, sort_keys=True).encode() + b"\n")
+            self.line(line_of(self.src, item))
 
     def facts(self) -> dict:
         """For the result: counts, the keys that were used, and the first failures."""

@@ -1,0 +1,264 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""S/MIME messages (RFC 8551) decrypted in place: the mail around what was encrypted stays, and so does all within.
+
+1. Every encrypted part of a mail, however deep it lies (a mailing list's footer, a forwarded mail), is replaced by the
+   entity that was encrypted, byte for byte. Signatures inside are kept as they are.
+2. What was signed outside of the encryption cannot stay: that signature is of the ciphertext. The source has it.
+3. The mail's own header stays, but for the fields that describe the body, and those that the entity has itself: what
+   was encrypted is worth more than what everybody on the way could alter.
+4. A part that cannot be decrypted stays as it was, and the mail counts as failed, with that reason; the other parts
+   come out.
+5. Depth, parts, layers of encryption and the sum of what is decrypted are bounded.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ber, ciphers, cms, mime
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import DECRYPTED, FAILED, KEPT, Item
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    DataDamaged,
+    DataError,
+    DataNotOpened,
+    DataTooLarge,
+    DataUnsupported,
+    FormatError,
+    KeyopsError,
+    TokenError,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
+
+_PKCS7 = (b"application/pkcs7-mime", b"application/x-pkcs7-mime")
+_BY_NAME = (b"application/octet-stream", b"application/pkcs7", b"application/x-pkcs7")
+_DEEPEST, _MOST_PARTS, _MOST_LAYERS = 24, 10_000, 8
+_MOST_DECRYPTED = 512 * 1024 * 1024
+#: In the first bytes of a text there is none of these; in those of noise there is, in all but one of 1,000 cases.
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\x08")) + b"\x7f"
+_LOOKED_AT = 64
+
+
+@dataclass
+class Mail:
+    """What came of a mail.
+
+    Attributes:
+        status, error: as in ``outcome.Item``; the first error of several.
+        content: the decrypted mail, or None when nothing was decrypted and it stays as it was.
+        key_ids: of the keys that opened something in it.
+        message_id: as its header says.
+    """
+
+    status: str = KEPT
+    error: KeyopsError | None = None
+    content: bytes | None = field(default=None, repr=False)
+    key_ids: tuple[str, ...] = ()
+    message_id: str = ""
+
+    def item(self, name: str, offset: int = -1) -> Item:
+        """As an item of a source."""
+        reason, detail = (type(self.error).__name__, str(self.error)) if self.error else ("", "")
+        return Item(name, self.status, reason, detail, self.key_ids, self.message_id, offset)
+
+
+def recover(data: bytes, keys: Sequence[Decryptor], quote: Callable[[bytes], bytes] | None = None) -> Mail:
+    """Decrypt a mail.
+
+    Args:
+        data: the mail.
+        keys: to decrypt with.
+        quote: done to everything that was decrypted (From_ lines, in an mbox).
+    """
+    work = _Work(keys)
+    mail = Mail()
+    try:
+        entity = mime.read(data)
+        mail.message_id = entity.value(b"message-id")[:250].decode("ascii", "replace")
+        mail.content = work.entity(data, 0, len(data), entity, 0, quote)
+    except DataError as error:
+        work.errors.append(error)
+    mail.error = work.errors[0] if work.errors else None
+    mail.key_ids = tuple(dict.fromkeys(work.key_ids))
+    if work.errors:
+        mail.status = FAILED
+    elif mail.content is not None:
+        mail.status = DECRYPTED
+    return mail
+
+
+class _Work:
+    """One mail's decryption: what was used and what went wrong."""
+
+    def __init__(self, keys: Sequence[Decryptor]) -> None:
+        self._keys = keys
+        self.errors: list[KeyopsError] = []
+        self.key_ids: list[str] = []
+        self._parts = self._layers = self._decrypted = 0
+
+    def entity(
+        self,
+        data: bytes,
+        start: int,
+        end: int,
+        entity: mime.Entity,
+        depth: int,
+        quote: Callable[[bytes], bytes] | None = None,
+    ) -> bytes | None:
+        """The entity with everything decrypted; None when nothing in it was."""
+        self._parts += 1
+        if depth > _DEEPEST or self._parts > _MOST_PARTS:
+            raise DataTooLarge("the mail is nested deeper, or has more parts, than any; not all of it was looked at")
+        if entity.kind.startswith(b"multipart/"):
+            return self._multipart(data, start, end, entity, depth, quote)
+        if entity.kind == b"message/rfc822":
+            inner = mime.read(data, entity.body, end)
+            found = self.entity(data, entity.body, end, inner, depth + 1, quote)
+            return None if found is None else data[start : entity.body] + found
+        if not _may_be_encrypted(entity):
+            return None
+        try:
+            return self._pkcs7(data, end, entity, depth, quote)
+        except DataTooLarge:
+            raise
+        except (DataError, TokenError) as error:
+            self.errors.append(error)
+            return None
+
+    def _multipart(
+        self,
+        data: bytes,
+        start: int,
+        end: int,
+        entity: mime.Entity,
+        depth: int,
+        quote: Callable[[bytes], bytes] | None,
+    ) -> bytes | None:
+        if entity.kind == b"multipart/encrypted":
+            self.errors.append(DataUnsupported("it is encrypted with OpenPGP or another way that is not S/MIME"))
+            return None
+        boundary = entity.parameters.get(b"boundary", b"")
+        pieces, place = [], start
+        for begin, stop in mime.parts(data, entity.body, end, boundary) if boundary else ():
+            part = mime.read(data, begin, stop)
+            found = self.entity(data, begin, stop, part, depth + 1, quote)
+            if found is not None and entity.kind == b"multipart/signed":
+                return _joined(entity, found)  # 2
+            if found is not None:
+                pieces += [data[place:begin], found]
+                place = stop
+        return b"".join([*pieces, data[place:end]]) if pieces else None
+
+    def _pkcs7(
+        self, data: bytes, end: int, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
+    ) -> bytes | None:
+        message = _message(data[entity.body : end], entity)
+        kind = cms.content_type(message)
+        if kind == cms.SIGNED_DATA:
+            return self._signed(message, entity, depth, quote)
+        if kind not in (cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA):
+            return None
+        self._layers += 1
+        if self._layers > _MOST_LAYERS:
+            raise DataTooLarge("the mail is encrypted in more layers than any")
+        opened = cms.decrypt(message, self._keys)
+        self._decrypted += len(opened.content)
+        if self._decrypted > _MOST_DECRYPTED:
+            raise DataTooLarge("what is encrypted in the mail is larger than any mail")
+        content = _entity_of(opened)
+        self.key_ids.append(opened.by.key_id)
+        inner = self.entity(content, 0, len(content), mime.read(content), depth + 1)
+        content = content if inner is None else inner
+        return _joined(entity, quote(content) if quote else content)
+
+    def _signed(
+        self, message: memoryview, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
+    ) -> bytes | None:
+        """What is encrypted inside of an opaque signature; None leaves it as it is."""
+        content = _signed_content(message)
+        if content is None or not mime.looks_like_one(content):
+            return None
+        found = self.entity(content, 0, len(content), mime.read(content), depth + 1)
+        if found is None:
+            return None
+        return _joined(entity, quote(found) if quote else found)  # 2
+
+
+def _may_be_encrypted(entity: mime.Entity) -> bool:
+    if entity.kind in _PKCS7:
+        return entity.parameters.get(b"smime-type", b"").lower() not in (b"certs-only", b"compressed-data")
+    if entity.kind not in _BY_NAME:
+        return False
+    name = entity.parameters.get(b"name") or mime.parameter_of(entity.value(b"content-disposition"), b"filename")
+    return name.lower().endswith((b".p7m", b".p7z"))
+
+
+def _message(body: bytes, entity: mime.Entity) -> memoryview:
+    encoding = entity.value(b"content-transfer-encoding")
+    try:
+        found = mime.decoded(body, encoding)
+    except ValueError as error:
+        raise DataDamaged("the base64 of the message is cut off or altered") from error
+    if found[:1] != b"\x30":  # base64 without a field that says so, or PEM
+        return memoryview(cms.unarmored(found))
+    return memoryview(found)
+
+
+def _entity_of(opened: cms.Opened) -> bytes:
+    """What was encrypted, as a MIME entity.
+
+    Raises:
+        DataNotOpened: it is noise, as one of 256 wrong keys gives.
+    """
+    content = opened.content
+    if opened.content_type != cms.DATA:  # a signature without a MIME entity around it
+        encoded = _base64_lines(cms.wrapped(opened))
+        head = b'Content-Type: application/pkcs7-mime; smime-type=signed-data; name="smime.p7m"\r\n'
+        return head + b"Content-Transfer-Encoding: base64\r\n\r\n" + encoded
+    if mime.looks_like_one(content):
+        return content
+    if content[:_LOOKED_AT].translate(None, _CONTROLS) != content[:_LOOKED_AT]:
+        raise DataNotOpened(ciphers.NOT_OPENED)
+    return (b"\r\n" if b"\r\n" in content[:1000] else b"\n") + content
+
+
+def _base64_lines(data: bytes) -> bytes:
+    return base64.encodebytes(data).replace(b"\n", b"\r\n")
+
+
+def _joined(outer: mime.Entity, inner: bytes) -> bytes:
+    """The decrypted entity, below those fields of the outer one that still hold (step 3)."""
+    entity = mime.read(inner)
+    own = {one.name for one in entity.fields}
+    line_end = b"\r\n" if inner[: entity.body].endswith(b"\r\n") else b"\n"
+    kept = [
+        one.lines
+        for one in outer.fields
+        if not one.name.startswith(b"content-") and (one.name not in own or one.name == b"received")
+    ]
+    lines = b"".join(kept)
+    if lines and not lines.endswith(b"\n"):
+        lines += line_end
+    if line_end == b"\r\n":
+        lines = lines.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    else:
+        lines = lines.replace(b"\r\n", b"\n")
+    return lines + inner
+
+
+def _signed_content(message: memoryview) -> bytes | None:
+    """The content in a SignedData; None when it is elsewhere."""
+    dummy, start, stop, dummy = ber.element(message, 0, len(message))
+    explicit = list(ber.children(message, start, stop))[1]
+    signed = ber.element(message, explicit[1], explicit[2])
+    try:
+        content_info = next(one for one in ber.children(message, signed[1], signed[2]) if one[0] == der.SEQUENCE)
+        content = list(ber.children(message, content_info[1], content_info[2]))[1]
+        return b"".join(ber.octets(message, ber.element(message, content[1], content[2])))
+    except (StopIteration, IndexError, FormatError):
+        return None

@@ -1,0 +1,295 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The sources of a task of data_recovery, one after the other: what is done already, and what came of the rest.
+
+Outputs appear whole, and what is known of a source is kept before its output gets its name (``_data/done.py``), so a
+kill between the two costs the work, and no more. What is there and was not made here from this source is never
+replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done as finished
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import efs, maildir, mbox, output, pool, single
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.done import Done
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import FAILED, Item, Source, Tally, line_of
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.progress import Progress
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, KeyopsError, OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+
+_SINGLES = ("message", "cms")
+#: Sources that are one file each: so many are decrypted together, and so many bytes of them are written together.
+_BATCH = 16
+_MOST_WAITING = 64 << 20
+
+
+def absolute(path: str, option: str) -> str:
+    """A path in its one spelling.
+
+    Raises:
+        OptionError: it is not absolute.
+    """
+    if not os.path.isabs(path) or "\0" in path or "\n" in path or ".." in path.split("/"):
+        raise OptionError(f"{option}: write an absolute path, without '..'")
+    return "/" + os.path.normpath(path).lstrip("/")
+
+
+@dataclass
+class _Stream:
+    """A source of many items while it is worked on: ``items`` takes the lines of the report, None in check mode."""
+
+    number: int
+    source: Source
+    tally: Tally
+    items: Any = None
+
+
+class Work:
+    """All sources of a task: what is done, and what came of them."""
+
+    def __init__(self, task: HostTask, sources: Sequence[Source]) -> None:
+        self._task = task
+        self._state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+        self._report = task.params.get("report")
+        if self._report is not None:
+            self._report = absolute(self._report, "report")
+        self._sources = sources
+        self._keys: Sequence[Decryptor] = ()
+        self._offered: tuple[str, ...] = ()
+        self._progress = Progress(None if task.check_mode else finished.folder(self._state_dir), len(sources))
+        self._done: dict[int, Done] = {}
+        self._changed: set[int] = set()
+        for number, source in enumerate(sources):
+            known = finished.read(self._state_dir, source)
+            if known is not None and _is_as_left(known):
+                self._done[number] = known
+
+    def is_done(self) -> bool:
+        """Whether all of it was decrypted by earlier runs."""
+        return len(self._done) == len(self._sources) and not any(one.facts["failed"] for one in self._done.values())
+
+    def decrypt(self, keys: Sequence[Decryptor]) -> None:
+        """Do what is not done."""
+        self._keys, self._offered = keys, tuple(sorted(key.key_id for key in keys))
+        known: dict[int, Source] = {}
+        for number, source in enumerate(self._sources):
+            try:
+                if not self._is_done_with(number):
+                    is_volume = source.kind == "auto" and efs.is_volume(source.src)
+                    known[number] = replace(source, kind="ntfs") if is_volume else single.with_kind(source)
+            except KeyopsError as error:
+                self._failed(number, source, error)
+        with self._progress:
+            for number, source in known.items():
+                if source.kind not in _SINGLES:
+                    self._stream(number, source)
+            self._singles({number: source for number, source in known.items() if source.kind in _SINGLES})
+
+    def result(self) -> FlowResult:
+        """What the module returns; the report is written here."""
+        rows = [self._row(number) for number in range(len(self._sources))]
+        warnings = [
+            f"{row['src']}: {row['failed']} of {row['items']} were not decrypted; see failures"
+            for row in rows
+            if row["failed"]
+        ]
+        return FlowResult(self._write_report() or bool(self._changed), rows, warnings=warnings)
+
+    def _is_done_with(self, number: int) -> bool:
+        known = self._done.get(number)
+        return known is not None and (not known.facts["failed"] or set(self._offered) <= set(known.key_ids))
+
+    def _row(self, number: int) -> dict:
+        known = self._done[number]
+        source = known.source
+        facts = {"src": source.src, "dest": source.dest, "kind": source.kind, "changed": number in self._changed}
+        return {**facts, **known.facts}
+
+    # --- sources that are one file each ---
+
+    def _singles(self, sources: dict[int, Source]) -> None:
+        numbers = list(sources)
+        batches = [numbers[start : start + _BATCH] for start in range(0, len(numbers), _BATCH)]
+
+        def work(batch: list[int]) -> list[single.Single]:
+            return [single.recover(sources[number], self._keys) for number in batch]
+
+        waiting: dict[int, single.Single] = {}
+        for batch, found in zip(batches, pool.ordered(work, batches, pool.processes_for(self._keys))):
+            waiting.update(zip(batch, found))
+            if sum(len(one.content or b"") for one in waiting.values()) > _MOST_WAITING:
+                self._write_singles(waiting)
+                waiting = {}
+            self._progress.items(len(batch))
+        self._write_singles(waiting)
+
+    def _write_singles(self, found: dict[int, single.Single]) -> None:
+        items = {number: one.item for number, one in found.items()}
+        fresh: dict[int, single.Single] = {}
+        for number, one in found.items():
+            try:
+                if one.content is not None and self._is_fresh(one):
+                    fresh[number] = one
+            except KeyopsError as error:
+                items[number] = _failure(error)
+        for number, refusal in self._create(fresh).items():
+            items[number] = _failure(refusal)
+            del fresh[number]
+        self._changed |= set(fresh)
+        for number, one in found.items():
+            tally = Tally(one.source.src)
+            tally.add(items[number])
+            there = one.content is not None and items[number] is one.item and not self._task.check_mode
+            after = output.state_at(one.source.dest) if there else None
+            line = line_of(one.source.src, items[number]).decode().rstrip("\n")
+            self._done[number] = Done(one.source, one.before, after or {}, self._offered, tally.facts(), (line,))
+        if not self._task.check_mode:
+            finished.write(self._state_dir, [self._done[number] for number in found])
+
+    def _is_fresh(self, one: single.Single) -> bool:
+        """Whether the output is to be written: it is not there, or is ours and of what the source was before.
+
+        Raises:
+            FileError: there is something else.
+        """
+        state = output.state_at(one.source.dest)
+        if state is None:
+            return True
+        try:
+            output.require_same(one.source.dest, one.content or b"")
+        except FileError:
+            if not self._is_ours(one.source, state):
+                raise
+            return True
+        return False
+
+    def _is_ours(self, source: Source, state: dict) -> bool:
+        """Whether the output that is there was left there by an earlier run, of this source."""
+        known = finished.read(self._state_dir, source)
+        return known is not None and known.after == state
+
+    def _create(self, fresh: dict[int, single.Single]) -> dict[int, KeyopsError]:
+        """Write the outputs, all at once; what could not be written, and why."""
+        if self._task.check_mode or not fresh:
+            return {}
+        files = {number: _files.NewFile(one.source.dest, one.content or b"") for number, one in fresh.items()}
+        try:
+            for parent in sorted({os.path.dirname(file.path) for file in files.values()}):
+                _files.make_private_folder(parent)
+            ours = [file for file in files.values() if os.path.lexists(file.path)]  # see _is_fresh
+            _files.replace_all(ours)
+            new = {number: file for number, file in files.items() if file not in ours}
+            created = _files.write_new(list(new.values()))
+        except FileError as error:
+            return dict.fromkeys(files, error)
+        taken = [number for number, was in zip(new, created) if not was]
+        return {number: FileError(f"{files[number].path}: another process wrote it; run again") for number in taken}
+
+    # --- sources of many items ---
+
+    def _stream(self, number: int, source: Source) -> None:
+        self._progress.begin(source.src)
+        recover = {"mbox": self._mbox, "maildir": self._maildir, "ntfs": self._volume}[source.kind]
+        try:
+            if self._task.check_mode:
+                recover(_Stream(number, source, Tally(source.src)))
+                return
+            with output.written(finished.items_path(self._state_dir, source)) as items:
+                recover(_Stream(number, source, Tally(source.src, items.write), items))
+        except KeyopsError as error:
+            self._failed(number, source, error)
+
+    def _mbox(self, stream: _Stream) -> None:
+        source, there = stream.source, output.state_at(stream.source.dest)
+        with output.opened(source.src) as file, output.written_or_not(source.dest, self._task.check_mode) as written:
+            before = output.state_of(file)
+            told = self._progress.bytes_of(before["size"], stream.tally)
+            mbox.recover(file, before["size"], self._keys, written, stream.tally, told)
+            if output.state_of(file) != before:
+                raise FileError(f"{source.src}: it changed while it was read; stop what writes to it and run again")
+            if there is not None and written.is_at(source.dest):
+                self._keep(stream, before, there)
+                return
+            if there is not None and not self._is_ours(source, there):
+                raise FileError(
+                    f"{source.dest}: it exists and holds something else; name another place, or move it away"
+                )
+            self._keep(stream, before, written.finish())
+            written.name(replacing=there is not None)
+            self._changed.add(stream.number)
+
+    def _maildir(self, stream: _Stream) -> None:
+        source, check_mode = stream.source, self._task.check_mode
+        before = maildir.fingerprint(source.src, with_times=True)
+        told = self._progress.bytes_of(0, stream.tally)
+        if maildir.recover(source.src, source.dest, self._keys, check_mode, stream.tally, told):
+            self._changed.add(stream.number)
+        self._keep(stream, before, {} if check_mode else maildir.fingerprint(source.dest, with_times=False))
+
+    def _volume(self, stream: _Stream) -> None:
+        for one in efs.recover(stream.source, self._keys, self._task.check_mode):
+            stream.tally.add(one.item)
+            if one.changed:
+                self._changed.add(stream.number)
+        self._keep(stream, {}, {})
+
+    def _keep(self, stream: _Stream, before: dict, after: dict) -> None:
+        self._done[stream.number] = Done(stream.source, before, after, self._offered, stream.tally.facts())
+        if stream.items is not None:
+            stream.items.finish()
+            stream.items.name(replacing=True)
+            finished.write(self._state_dir, [self._done[stream.number]])
+
+    def _failed(self, number: int, source: Source, error: KeyopsError) -> None:
+        tally = Tally(source.src)
+        tally.add(_failure(error))
+        line = line_of(source.src, _failure(error)).decode().rstrip("\n")
+        self._done[number] = Done(source, {}, {}, self._offered, tally.facts(), (line,))
+
+    # --- the report ---
+
+    def _write_report(self) -> bool:
+        """Write the report where it is not as it should be; whether it was written, or would be."""
+        if self._report is None:
+            return False
+        if self._task.check_mode:
+            return bool(self._changed) or output.state_at(self._report) is None
+        with output.written(self._report) as report:
+            for number in range(len(self._sources)):
+                for line in finished.lines(self._state_dir, self._done[number]):
+                    report.write(line)
+            there = output.state_at(self._report) is not None
+            if there and report.is_at(self._report):
+                return False
+            report.finish()
+            report.name(replacing=there)
+        return True
+
+
+def _failure(error: KeyopsError) -> Item:
+    return Item("", FAILED, type(error).__name__, str(error))
+
+
+def _is_as_left(known: Done) -> bool:
+    """Whether source and output are as they were when the work was done; a run that failed left no output."""
+    if known.source.kind == "ntfs":  # which knows for itself what is there
+        return False
+    if known.source.kind == "maildir":
+        return (
+            os.path.isdir(known.source.src)
+            and os.path.isdir(known.source.dest)
+            and maildir.fingerprint(known.source.dest, with_times=False) == known.after
+            and maildir.fingerprint(known.source.src, with_times=True) == known.before
+        )
+    return (
+        output.state_at(known.source.src) == known.before and (output.state_at(known.source.dest) or {}) == known.after
+    )
