@@ -35,6 +35,7 @@ signing/                CRML     -        RM    CRML    -         CRML
 freezes/k/              CRM      RM       RM    CRML    -         CRML
 lifts/k/f/OWN/          RM       RM       CRM   RML     -         CRML
 lifts/k/f/OTHER/        RM       RM       RM    RML     -         CRML
+deliveries/o/           CM       RML      -     ML      -         CRML
 elsewhere/              -        -        -     -       -         -
 """
 DUTIES, *_ROWS = [line.split() for line in _TABLE.replace("OWN", OWN).replace("OTHER", OTHER).strip().splitlines()]

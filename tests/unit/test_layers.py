@@ -28,7 +28,7 @@ HOST_LAYERS = [
     ["_usage", "_sealing"],
     ["_discovery"],
     ["_data"],
-    ["_recovery"],
+    ["_recovery", "_delivery"],
     ["_module"],
     ["_flow"],
 ]

@@ -66,7 +66,7 @@ def test_action_groups_hold_exactly_the_modules() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_secrets_are_marked(name: str) -> None:
     """Options that may hold a passphrase or a vault's credential are no_log, and nothing else is."""
-    credentials = {"token", "role_id", "secret_id", "jwt"}
+    credentials = {"token", "role_id", "secret_id", "jwt", "password"}
 
     def walk(spec: dict, where: str) -> None:
         for option, one in spec.items():

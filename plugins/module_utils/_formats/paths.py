@@ -8,7 +8,10 @@ from __future__ import annotations
 
 #: Every folder, in the order in which objects may appear: nothing comes before what it names or what forbids its use,
 #: and the event of what was done comes last.
-FOLDERS = ("sealed", "shares", "signing", "freezes", "records", "requests", "approvals", "lifts", "events")
+FOLDERS = (
+    *("sealed", "shares", "signing", "freezes", "records", "requests", "approvals", "lifts", "deliveries"),
+    "events",
+)
 
 
 def record(key_id: str, number: int) -> str:
@@ -45,3 +48,7 @@ def freeze(key_id: str, number: int) -> str:
 
 def lift(key_id: str, freeze_id: str, agent_id: str, number: int) -> str:
     return f"lifts/{key_id}/{freeze_id}/{agent_id}/{number}"
+
+
+def delivery(owner_digest: str, message_digest: str) -> str:
+    return f"deliveries/{owner_digest}/{message_digest}"

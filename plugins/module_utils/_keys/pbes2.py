@@ -56,17 +56,17 @@ class UnknownScheme(FormatError):
     """The key is encrypted in a way that is not read here; cryptography may."""
 
 
-def encrypt(pkcs8: bytes, passphrase: str) -> bytes:
+def encrypt(pkcs8: bytes, passphrase: str, iterations: int = ITERATIONS) -> bytes:
     """The DER EncryptedPrivateKeyInfo of a DER PrivateKeyInfo."""
     salt, start = secrets.token_bytes(_SALT_SIZE), secrets.token_bytes(16)
-    key = hashlib.pbkdf2_hmac("sha256", passphrase.encode("utf-8"), salt, ITERATIONS, 32)
+    key = hashlib.pbkdf2_hmac("sha256", passphrase.encode("utf-8"), salt, iterations, 32)
     padder = padding.PKCS7(128).padder()
     encryptor = Cipher(algorithms.AES(key), modes.CBC(start)).encryptor()
     encrypted = encryptor.update(padder.update(pkcs8) + padder.finalize()) + encryptor.finalize()
     derivation = der.write(
         der.SEQUENCE,
         der.write(der.OCTET_STRING, salt),
-        der.write_integer(ITERATIONS),
+        der.write_integer(iterations),
         _algorithm(_SHA256, der.write(der.NULL)),
     )
     parameters = der.write(

@@ -16,7 +16,6 @@ before). Parts under RC2 or RC4 stay closed; that was usual for the certificates
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     WrongPassphrase,
     note_missing_library,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import ber, der, pbes2
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import ber, der, pbes2, pkcs12_kdf
 
 try:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -55,11 +54,16 @@ class Contents:
         keys: DER PrivateKeyInfo of each key that was opened, or was never encrypted.
         certificates: DER of each certificate.
         closed: how many parts stayed closed: encrypted keys, and encrypted rows of anything.
+        key_attributes, certificate_attributes: of each of them, in the same order, DER of the values by dotted OID.
+        algorithms: DER AlgorithmIdentifier of everything that is encrypted, closed parts too.
     """
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     certificates: tuple[bytes, ...] = ()
     closed: int = 0
+    key_attributes: tuple[dict[str, bytes], ...] = ()
+    certificate_attributes: tuple[dict[str, bytes], ...] = ()
+    algorithms: tuple[bytes, ...] = ()
 
 
 def read(data: bytes, passphrase: str | None = None, go_on: Callable[[], bool] = lambda: True) -> Contents:
@@ -82,7 +86,10 @@ def read(data: bytes, passphrase: str | None = None, go_on: Callable[[], bool] =
         raise FormatError("the PKCS#12 file is protected by a certificate, which is not read")
     for part in der.read_sequence(ber.to_der(_octets(content))):
         reader.read_part(part)
-    return Contents(tuple(reader.keys), tuple(reader.certificates), reader.closed)
+    attributes = tuple(reader.key_attributes), tuple(reader.certificate_attributes)
+    return Contents(
+        tuple(reader.keys), tuple(reader.certificates), reader.closed, *attributes, tuple(reader.algorithms)
+    )
 
 
 def decrypt(data: bytes, passphrase: str) -> bytes:
@@ -109,6 +116,9 @@ class _Reader:
         self._left = _MOST_BAGS
         self.keys: list[bytes] = []
         self.certificates: list[bytes] = []
+        self.key_attributes: list[dict[str, bytes]] = []
+        self.certificate_attributes: list[dict[str, bytes]] = []
+        self.algorithms: list[bytes] = []
         self.closed = 0
 
     def read_part(self, part: der.Element) -> None:
@@ -129,18 +139,22 @@ class _Reader:
             if depth > _DEEPEST or self._left < 0:
                 raise FormatError("the PKCS#12 file holds more than any such file")
             kind, value = _content(bag)
-            if kind == _KEY:
-                self.keys.append(value.whole)
-            elif kind == _SHROUDED:
-                opened = self._opened(value.whole)
-                self.keys += [opened] if opened is not None else []
+            attributes = _attributes(bag)
+            if kind in (_KEY, _SHROUDED):
+                opened = value.whole if kind == _KEY else self._opened(value.whole)
+                if opened is not None:
+                    self.keys.append(opened)
+                    self.key_attributes.append(attributes)
             elif kind == _CERTIFICATE:
-                self.certificates += _certificate(value)
+                for one in _certificate(value):
+                    self.certificates.append(one)
+                    self.certificate_attributes.append(attributes)
             elif kind == _NESTED:
                 self._read_bags(value.whole, depth + 1)
 
     def _opened(self, encrypted: bytes) -> bytes | None:
         """The content of an EncryptedPrivateKeyInfo; None, and counted, when it stays closed."""
+        self.algorithms += [one.whole for one in der.read_sequence(encrypted)[:1]]
         if self._passphrase is not None and self._go_on():
             # Whatever is wrong with it, it stays closed and is counted.
             with contextlib.suppress(FormatError, WrongPassphrase, ValueError, TypeError, LookupError):
@@ -155,6 +169,16 @@ def _content(element: der.Element) -> tuple[str, der.Element]:
     if len(fields) < 2 or fields[1].tag != 0xA0:
         raise FormatError("the PKCS#12 file is damaged")
     return der.dotted(fields[0]), der.read(fields[1].body)
+
+
+def _attributes(bag: der.Element) -> dict[str, bytes]:
+    """The attributes of a SafeBag; of several values the first, and of what is malformed nothing."""
+    found = {}
+    for attribute in bag.children()[2].children() if len(bag.children()) > 2 else []:
+        with contextlib.suppress(FormatError, IndexError):
+            kind, values = attribute.expect(der.SEQUENCE).children()[:2]
+            found[der.dotted(kind)] = values.expect(der.SET).children()[0].whole
+    return found
 
 
 def _octets(element: der.Element) -> bytes:
@@ -183,9 +207,9 @@ def _triple_des(size: int, parameters: der.Element, encrypted: bytes, passphrase
     iterations = rounds.integer()
     if not 1 <= iterations <= _MOST_ITERATIONS or len(encrypted) % 8:
         raise FormatError("the encrypted part is damaged, or asks for an unreasonable number of iterations")
-    derive = _Derivation(passphrase, _octets(salt), iterations)
-    key, start = derive(1, size), derive(2, 8)
-    decryptor = Cipher(_triple_des_of(key), modes.CBC(start)).decryptor()
+    derive = pkcs12_kdf.Derivation(passphrase, _octets(salt), iterations, "sha1")
+    key, start = derive(pkcs12_kdf.KEY, size), derive(pkcs12_kdf.START, 8)
+    decryptor = Cipher(triple_des(key), modes.CBC(start)).decryptor()
     padded = decryptor.update(encrypted) + decryptor.finalize()
     count = padded[-1] if padded else 0
     if not 1 <= count <= 8 or padded[-count:] != bytes([count]) * count:
@@ -193,40 +217,10 @@ def _triple_des(size: int, parameters: der.Element, encrypted: bytes, passphrase
     return padded[:-count]
 
 
-def _triple_des_of(key: bytes) -> Any:
-    # cryptography 43 moved it; here it only ever reads.
+def triple_des(key: bytes) -> Any:
+    """The cipher; cryptography 43 moved it."""
     try:
         from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
     except ImportError:
         return algorithms.TripleDES(key)
     return TripleDES(key if len(key) == 24 else key + key[:8])
-
-
-class _Derivation:
-    """RFC 7292 appendix B.2 with SHA-1."""
-
-    def __init__(self, passphrase: str, salt: bytes, iterations: int) -> None:
-        # The passphrase is a BMPString with its end mark (appendix B.1).
-        password = (passphrase + "\0").encode("utf-16-be")
-        self._input = _filled(salt) + _filled(password)
-        self._iterations = iterations
-
-    def __call__(self, purpose: int, size: int) -> bytes:
-        block, made = bytes([purpose]) * 64, b""
-        current = self._input
-        while len(made) < size:
-            digest = hashlib.sha1(block + current, usedforsecurity=False).digest()
-            for dummy in range(1, self._iterations):
-                digest = hashlib.sha1(digest, usedforsecurity=False).digest()
-            made += digest
-            adder = int.from_bytes(_filled(digest), "big") + 1
-            pieces = [current[start : start + 64] for start in range(0, len(current), 64)]
-            sums = [(int.from_bytes(piece, "big") + adder) % (1 << 512) for piece in pieces]
-            current = b"".join(one.to_bytes(64, "big") for one in sums)
-        return made[:size]
-
-
-def _filled(text: bytes) -> bytes:
-    """The text, repeated up to a multiple of 64 bytes."""
-    size = -(-len(text) // 64) * 64
-    return (text * (size // len(text) + 1))[:size] if text else b""

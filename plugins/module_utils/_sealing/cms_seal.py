@@ -64,9 +64,18 @@ def seal_to_public_key(content: bytes, public_key: bytes) -> bytes:
     return _seal_to(content, cms_parts.key_recipient(public_key))
 
 
+def seal_to(content: bytes, recipient: bytes) -> bytes:
+    """As the two above, to whichever of the two ``recipient`` is.
+
+    Raises:
+        FormatError: as seal_to_certificate.
+    """
+    return _seal_to(content, cms_parts.recipient(recipient))
+
+
 def _seal_to(content: bytes, to: cms_parts.Recipient) -> bytes:
     key = os.urandom(cms_parts.KEY_SIZE)
-    info = _transport(key, to) if to.is_rsa else _agreement(key, to)
+    info = _transport(key, to) if to.is_rsa else agreement(key, to)
     return _message(content, key, [info])
 
 
@@ -75,7 +84,8 @@ def _transport(key: bytes, to: cms_parts.Recipient) -> bytes:
     return cms_parts.transport_recipient(to, encrypted, cms_parts.OAEP_ALGORITHMS[0])
 
 
-def _agreement(key: bytes, to: cms_parts.Recipient) -> bytes:
+def agreement(key: bytes, to: cms_parts.Recipient) -> bytes:
+    """DER KeyAgreeRecipientInfo with a content key for a key on a curve."""
     ephemeral = ec.generate_private_key(to.public_key.curve)
     wrapping_key = cms_parts.wrapping_key(ephemeral.exchange(ec.ECDH(), to.public_key))
     point = cms_parts.point_of(ephemeral.public_key())

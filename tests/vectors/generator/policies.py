@@ -51,6 +51,7 @@ _OK = {
     "ok-no-algorithm": ("a usage that no key may have", _transport(algorithms=[])),
     "ok-all-usages": ("rules for every key", {"all_usages": {"archive": "never", "algorithms": ["ed25519", "x25519"]}}),
     "ok-whole-number": ("2.0 is an integer in JSON Schema", _transport(minimum_threshold=2.0)),
+    "ok-export": ("keys for smart cards", {"usages": {"authentication": {"export": "token"}}}),
 }
 
 _ARCHIVE = {
@@ -123,6 +124,12 @@ _WHOLE = {
     "usage-unknown": ("a usage that is not known", {"usages": {"encryption": {}}}, "usages.encryption"),
     "usage-null": ("a usage without rules, as YAML reads it", {"usages": {"signature": None}}, "usages.signature"),
     "all-usages-archive": ("archives for all", {"all_usages": {"archive": "allowed"}}, "all_usages.archive"),
+    "all-usages-export": ("all keys may go", {"all_usages": {"export": "token"}}, "all_usages.export"),
+    "signature-export-allowed": (
+        "a signing key in a file",
+        {"usages": {"signature": {"export": "allowed"}}},
+        "usages.signature.export",
+    ),
     "all-usages-algorithm": ("no algorithm", {"all_usages": {"algorithms": ["x"]}}, "all_usages.algorithms[0]"),
     "algorithm-cannot-sign": (
         "X25519 for keys that sign",

@@ -191,7 +191,7 @@ def test_check_mode_counts_and_writes_nothing(source):
     assert result["changed"] and content(source) == before
     assert {row["prefix"]: row["copied"] for row in result["results"]} == {
         **{"sealed/": 13, "shares/": 24, "signing/": 1, "freezes/": 1, "records/": 14},
-        **{"requests/": 1, "approvals/": 1, "lifts/": 1, "events/": 12},
+        **{"requests/": 1, "approvals/": 1, "lifts/": 1, "deliveries/": 0, "events/": 12},
     }
     assert result["head"]["number"] == 12
     destination = MemoryVault()

@@ -1,0 +1,121 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of key_export.
+
+1. The policy says which signing usages may go into tokens: the rule ``export`` of a usage, and of no other. What it
+   says of other usages is refused here, when the host has told them.
+2. With a vault: keys of the signing register go nowhere but where the policy lets them, and frozen keys nowhere.
+3. The host exports. A message with a generated password comes back as ciphertext for its owner, and goes into the
+   vault; then the host forgets it. On every run, since a kill may have come between.
+4. One event for what was exported, and one for every refusal.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FrozenRefused, OptionError, PolicyRefused
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
+
+VERSION = "keyops-delivery/1"
+_SIGNING = signing_register.SIGNING_USAGES
+
+
+def export(task: ControllerTask) -> dict:
+    """The whole process; returns the task's result."""
+    for item in task.params["exports"]:
+        if (item["password_to"] or {}).get("vault") and (task.vault is None or not task.params["key_owner"]):
+            raise OptionError("password_to.vault: it needs vault: and key_owner:")
+    signing = _signing_usages(task)
+    if task.vault is None:
+        if task.policy is not None:
+            _judge(task, signing)
+        return dict(task.call("export", {"signing": signing}).raw)
+    with journal.refusals_recorded(task, "export", []):
+        _judge(task, signing)  # 1, 2
+        reply = task.call("export", {"signing": signing})  # 3
+    result = dict(reply.raw)
+    if not task.check_mode:
+        _record(task, reply)  # 4
+        _deliver(task, reply, result)
+    return result
+
+
+def _rule(task: ControllerTask, usage: str | None) -> str | None:
+    if task.policy is None:
+        return None
+    # Here, so that a play without a policy loads none of it.
+    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import load
+
+    rule = load.load(task.policy).rule_for(usage).get("export")
+    return str(rule.value) if rule and rule.enforced else None
+
+
+def _signing_usages(task: ControllerTask) -> list[str]:
+    return [usage for usage in _SIGNING if _rule(task, usage) == "token"]
+
+
+def _judge(task: ControllerTask, signing: list[str]) -> None:
+    """Raise the refusal of the first key that the policy or the vault does not let out."""
+    rows = task.call("facts", {"signing": signing}).results
+    for row in rows:
+        rule = _rule(task, row["usage"])
+        if rule == "never" or (rule == "token" and row["format"] != "token"):
+            allowed = "nowhere" if rule == "never" else "into a token only"
+            raise PolicyRefused(
+                f"{row['dest']}: by the policy (rule usages.{row['usage']}.export: {rule}) a key of this usage is "
+                f"exported {allowed}"
+            )
+    if task.vault is None:
+        return
+    key_ids = sorted({row["key_id"] for row in rows})
+    registered = signing_register.registered(task.vault, key_ids)
+    frozen = freezes.frozen(task.vault, key_ids)
+    for row in rows:
+        if row["key_id"] in frozen:
+            raise FrozenRefused(f"key {row['key_id'][:16]}... is frozen: {frozen[row['key_id']].reason}")
+        if row["usage"] not in signing:
+            judge_against_vault(row["key_id"], row["key_id"] in registered, None)
+
+
+def _record(task: ControllerTask, reply: HostReply) -> None:
+    made = [row for row in reply.results if row["changed"] and row["action"] != "adjusted"]
+    keys = [(key["key_id"], f"{row['action']}: {row['format']} {row['dest']}") for row in made for key in row["keys"]]
+    if keys:
+        tokens = all(row["format"] == "token" for row in made)
+        owner = task.params["key_owner"]
+        journal.write(task, "deliver" if tokens else "export", "success", keys, f"key owner {owner}" if owner else "")
+
+
+def _deliver(task: ControllerTask, reply: HostReply, result: dict) -> None:
+    """Put messages with passwords into the vault, each once, and have the host forget them."""
+    given = (reply.relay or {}).get("deliveries", [])
+    if not given:
+        return
+    owner = task.params["key_owner"]
+    if not owner:
+        raise OptionError("key_owner: is missing; an earlier export has a password for the vault that is not there yet")
+    # The event comes first: a kill in between leaves one event too many, never a delivery without its event.
+    keys = [(key_id, f"password of {one['dest']}") for one in given for key_id in one["key_ids"]]
+    journal.write(task, "deliver", "success", keys, f"key owner {owner}")
+    task.vault.create({_path(owner, one): _object(task, owner, one) for one in given})
+    task.call("close", {"delivered": [one["dest"] for one in given]})
+    names = {one["dest"]: _path(owner, one) for one in given}
+    for row in result["results"]:
+        if row["dest"] in names:
+            row["password_object"] = names[row["dest"]]
+    result["changed"] = True
+
+
+def _path(owner: str, one: dict) -> str:
+    return paths.delivery(canonical.digest(owner.encode("utf-8")), canonical.digest(canonical.decode(one["message"])))
+
+
+def _object(task: ControllerTask, owner: str, one: dict) -> bytes:
+    told = {name: one[name] for name in ("dest", "digest", "key_ids", "message")}
+    created = times.text(times.now())
+    return canonical.dumps({"format": VERSION, "key_owner": owner, "host": task.host, "created": created, **told})

@@ -1,0 +1,378 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""key_export on a host: what goes out, what is refused, and that no run loses a key or tells a password."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import email
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
+from ansible_collections.keyops.lifecycle.plugins.module_utils._delivery import profiles
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import export
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
+from ansible_collections.keyops.lifecycle.plugins.modules.key_export import ARGUMENT_SPEC
+
+#: Of files that are made here, while the test runs.
+PASSWORD = "a password of tests"
+
+
+def openssl(*words: object, stdin: bytes | None = None) -> bytes:
+    made = subprocess.run(["openssl", *map(str, words)], input=stdin, capture_output=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
+class Host:
+    """A host with the key pairs of an owner."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out, self.state = folder, folder / "out", folder / "state"
+        self.out.mkdir()
+
+    def pair(self, name: str, algorithm: str = "rsa:2048", usage: str = "keyEncipherment", subject: str = "") -> Path:
+        key, certificate = self.folder / f"{name}.key", self.folder / f"{name}.pem"
+        kind = ["-pkeyopt", "ec_paramgen_curve:P-256"] if algorithm == "ec" else []
+        openssl(
+            *("req", "-x509", "-newkey", algorithm, *kind, "-nodes", "-keyout", key, "-out", certificate, "-days", "9"),
+            *("-subj", f"/CN={subject or name}", "-addext", f"keyUsage=critical,{usage}"),
+        )
+        key.chmod(0o600)
+        return key
+
+    def item(self, *names: str, dest: str = "a.p12", **options: object) -> dict:
+        keys = [
+            {"key": f"{self.folder}/{n}.key", "certificate": f"{self.folder}/{n}.pem", "usage": "key_transport"}
+            for n in names
+        ]
+        return {"dest": str(self.out / dest), "password": PASSWORD, "keys": keys, **options}
+
+    def run(self, *items: dict, check: bool = False, step: str | None = "export", relay: object = None):
+        params = {"exports": list(items), "state_dir": str(self.state)}
+        validated = ArgumentSpecValidator(ARGUMENT_SPEC).validate(params)
+        assert not validated.error_messages, validated.error_messages
+        return export.run(HostTask(validated.validated_parameters, check, step, relay))
+
+    def pem(self, name: str) -> str:
+        return (self.folder / f"{name}.pem").read_text()
+
+    def snapshot(self) -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file()}
+
+    def key_id(self, name: str) -> str:
+        spki = openssl("pkey", "-in", self.folder / f"{name}.key", "-pubout", "-outform", "DER")
+        return hashlib.sha256(spki).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def few_iterations(monkeypatch):
+    """Derivations cost half a second, which nothing here is about."""
+    for number, (name, profile) in enumerate(profiles.PROFILES.items()):
+        monkeypatch.setitem(profiles.PROFILES, name, dataclasses.replace(profile, iterations=100 + number))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Host:
+    """Key pairs, made once."""
+    host = Host(tmp_path_factory.mktemp("made"))
+    for name in ("new", "old", "owner"):
+        host.pair(name, subject="Alice" if name != "owner" else "")
+    host.pair("curve", "ec", "keyAgreement")
+    host.pair("signs", "ec", "digitalSignature")
+    return host
+
+
+@pytest.fixture
+def host(made, tmp_path) -> Host:
+    """A host of its own with the same pairs."""
+    mine = Host(tmp_path)
+    for path in [*made.folder.glob("*.key"), *made.folder.glob("*.pem")]:
+        copy = tmp_path / path.name
+        copy.write_bytes(path.read_bytes())
+        copy.chmod(0o600)
+    return mine
+
+
+def subjects_and_keys(host: Host, path: Path, password: str) -> tuple[set[str], int]:
+    """What openssl finds: the key IDs in a PKCS#12 file, and how many certificates."""
+    text = openssl("pkcs12", "-in", path, "-passin", "stdin", "-nodes", "-legacy", stdin=password.encode()).decode()
+    keys = text.split("-----BEGIN PRIVATE KEY-----")[1:]
+    ids = set()
+    for one in keys:
+        pem = "-----BEGIN PRIVATE KEY-----" + one.split("-----END PRIVATE KEY-----")[0] + "-----END PRIVATE KEY-----\n"
+        ids.add(hashlib.sha256(openssl("pkey", "-pubout", "-outform", "DER", stdin=pem.encode())).hexdigest())
+    return ids, text.count("-----BEGIN CERTIFICATE-----")
+
+
+def password_of(host: Host, path: Path, name: str = "owner") -> str:
+    """The password in a message, as openssl opens it with the owner's key."""
+    command = ("cms", "-decrypt", "-inform", "DER", "-in", path, "-inkey", host.folder / f"{name}.key")
+    return openssl(*command).decode().splitlines()[0]
+
+
+def test_history_in_one_file_and_a_second_run_changes_nothing(host):
+    item = host.item("new", "old")
+    item["keys"][0]["chain"] = [str(host.folder / "owner.pem")]
+    predicted = host.run(item, check=True)
+    assert predicted.changed
+    assert not list(host.out.iterdir())
+    assert not host.state.exists()
+
+    result = host.run(item)
+    (row,) = result.results
+    assert (row["action"], row["profile"], row["mac"], row["certificates"]) == ("created", "modern", "hmac-sha256", 3)
+    ids, certificates = subjects_and_keys(host, host.out / "a.p12", PASSWORD)
+    assert (ids, certificates) == ({host.key_id("new"), host.key_id("old")}, 3)
+    assert [key["key_id"] for key in row["keys"]] == [host.key_id("new"), host.key_id("old")]
+    assert hashlib.sha256((host.out / "a.p12").read_bytes()).hexdigest() == row["digest"]
+    assert (host.out / "a.p12").stat().st_mode & 0o777 == 0o600
+
+    before = host.snapshot()
+    for check in (True, False):
+        again = host.run(item, check=check)
+        assert (again.changed, again.results[0]["action"]) == (False, "kept")
+    assert host.snapshot() == before
+    adjusted = host.run({**item, "mode": "0640"})
+    assert adjusted.results[0]["action"] == "adjusted"
+    assert (host.out / "a.p12").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"profile": "windows"}, ("windows", "hmac-sha256")),
+        ({"profile": "legacy"}, ("legacy", "hmac-sha1")),
+        ({"mac": "pbmac1"}, ("modern", "pbmac1-sha256")),
+        ({"format": "pkcs8"}, ("modern", None)),
+        ({"format": "pkcs8", "profile": "legacy"}, ("legacy", None)),
+    ],
+)
+def test_every_form_is_known_again(host, options, told):
+    """And what is wanted otherwise is written anew."""
+    item = host.item("new", **options)
+    host.run(item)
+    assert host.run(item).results[0]["action"] == "kept"
+    (row,) = host.run(item).results
+    assert (row["profile"], row["mac"]) == told
+    other = {**item, "profile": "modern" if told[0] != "modern" else "legacy", "mac": "hmac"}
+    assert host.run(other).results[0]["action"] == "replaced"
+    if item.get("format") == "pkcs8":
+        found = openssl(
+            "pkey",
+            "-in",
+            item["dest"],
+            "-passin",
+            "stdin",
+            "-pubout",
+            "-outform",
+            "DER",
+            stdin=PASSWORD.encode(),
+        )
+        assert hashlib.sha256(found).hexdigest() == host.key_id("new")
+
+
+def test_a_file_that_holds_another_key_is_not_replaced(host):
+    host.run(host.item("new", "old"))
+    before = host.snapshot()
+    with pytest.raises(_errors.KeyExists, match="would be lost"):
+        host.run(host.item("new"))
+    assert host.snapshot() == before
+    assert host.run(host.item("new", force=True)).results[0]["action"] == "replaced"
+    assert host.run(host.item("new", "old")).results[0]["action"] == "replaced"  # it only grows
+
+
+@pytest.mark.parametrize("kind", ["password", "rubbish", "cut", "flipped"])
+def test_what_does_not_open_stays(host, kind):
+    item = host.item("new")
+    host.run(item)
+    path = host.out / "a.p12"
+    data = bytearray(path.read_bytes())
+    if kind == "password":
+        item["password"] = "another password"
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes({"rubbish": b"rubbish", "cut": bytes(data[:900]), "flipped": bytes(data)}[kind])
+    left = path.read_bytes()
+    with pytest.raises((_errors.WrongPassphrase, _errors.KeyUnreadable), match="force"):
+        host.run(item)
+    assert path.read_bytes() == left
+    assert host.run({**item, "force": True}).results[0]["action"] == "replaced"
+    assert host.run(item).results[0]["action"] == "kept"
+
+
+def test_a_generated_password_reaches_its_owner_and_nobody_else(host):
+    to = {"certificate": host.pem("owner"), "dest": str(host.out / "password.p7m")}
+    item = host.item("new", password=None, password_to=to)
+    result = host.run(item)
+    password = password_of(host, host.out / "password.p7m")
+    assert len(password) >= 25
+    assert subjects_and_keys(host, host.out / "a.p12", password)[0] == {host.key_id("new")}
+    told = json.dumps([result.results, result.diff, result.relay, result.warnings])
+    assert password not in told
+    for path, content in host.snapshot().items():
+        assert password.encode() not in content, path
+    assert host.run(item).results[0]["action"] == "kept"
+    # The owner has taken the message: no new password is made for a file that is there.
+    (host.out / "password.p7m").unlink()
+    assert host.run(item).results[0]["action"] == "kept"
+    assert not (host.out / "password.p7m").exists()
+    # A file that somebody exchanged is not believed.
+    (host.out / "a.p12").write_bytes(b"another")
+    with pytest.raises(_errors.KeyExists, match="force"):
+        host.run(item)
+    # With the file away, a new one has a new password.
+    (host.out / "a.p12").unlink()
+    host.run(item)
+    assert password_of(host, host.out / "password.p7m") != password
+
+
+def test_a_password_for_the_vault_is_relayed_until_it_is_there(host):
+    to = {"public_key": openssl("pkey", "-in", host.folder / "curve.key", "-pubout").decode(), "vault": True}
+    item = host.item("new", password=None, password_to=to)
+    relays = [host.run(item).relay["deliveries"] for dummy in range(2)]
+    assert relays[0] == relays[1]
+    ((one,),) = relays[:1]
+    assert one["key_ids"] == [host.key_id("new")]
+    message = host.folder / "message"
+    message.write_bytes(base64.b64decode(one["message"]))
+    assert subjects_and_keys(host, host.out / "a.p12", password_of(host, message, "curve"))[0] == {host.key_id("new")}
+    host.run(step="close", relay={"delivered": [item["dest"]]})
+    assert host.run(item).relay["deliveries"] == []
+
+
+@pytest.mark.parametrize("owner", ["owner", "curve"])
+@pytest.mark.parametrize("form", ["cms", "eml"])
+def test_sealed_to_the_owner(host, form, owner):
+    item = host.item(
+        "new", dest="a.out", encrypt_to={"certificate": host.pem(owner), "form": form, "to": "a@b.example"}
+    )
+    host.run(item)
+    key = host.folder / f"{owner}.key"
+    opened = openssl(
+        "cms", "-decrypt", "-inform", "SMIME" if form == "eml" else "DER", "-in", item["dest"], "-inkey", key
+    )
+    if form == "eml":
+        part = email.message_from_bytes(opened)
+        assert part.get_filename() == "a.p12"
+        opened = part.get_payload(decode=True)
+        assert b"To: a@b.example\r\n" in (host.out / "a.out").read_bytes()
+    (host.folder / "opened").write_bytes(opened)
+    assert subjects_and_keys(host, host.folder / "opened", PASSWORD)[0] == {host.key_id("new")}
+    assert host.run(item).results[0]["action"] == "kept"
+
+
+def test_a_key_that_left_its_station_was_delivered(host):
+    item = host.item("new")
+    host.run(item)
+    (host.folder / "new.key").unlink()
+    result = host.run(item)
+    assert (result.changed, result.results[0]["action"], result.warnings) == (False, "delivered", [])
+    with pytest.raises(_errors.KeyNotFound, match="something else"):
+        host.run({**item, "profile": "legacy"})
+    (host.out / "a.p12").unlink()
+    result = host.run(item)
+    assert result.results[0]["action"] == "delivered"
+    assert "taken away" in result.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"keys": []}, "OptionError"),
+        ({"password": None}, "OptionError"),
+        ({"password": "short"}, "OptionError"),
+        ({"password": "pässword of tests"}, "OptionError"),
+        ({"password_to": {"dest": "/x", "certificate": "x"}}, "OptionError"),
+        ({"password": None, "password_to": {"dest": "/x"}}, "OptionError"),
+        ({"password": None, "password_to": {"certificate": "x", "vault": True, "dest": "/x"}}, "OptionError"),
+        ({"password": None, "password_to": {"certificate": "no certificate", "dest": "/x"}}, "OptionError"),
+        ({"password": None, "password_to": {"public_key": "no key", "dest": "/x"}}, "OptionError"),
+        ({"dest": "relative"}, "OptionError"),
+        ({"dest": "/etc/../x"}, "OptionError"),
+        ({"mode": "0644"}, "OptionError"),
+        ({"mac": "pbmac1", "profile": "legacy"}, "OptionError"),
+        ({"format": "pkcs8", "profile": "windows"}, "OptionError"),
+        ({"pin": "1234"}, "OptionError"),
+        ({"format": "token"}, "OptionError"),
+        ({"encrypt_to": {"certificate": "x"}}, "OptionError"),
+        ({"keys": [{"key": "pkcs11:object=x"}]}, "KeyReferenceError"),
+        ({"keys": [{"key": "/does/not/exist"}]}, "KeyNotFound"),
+    ],
+)
+def test_wrong_options_are_told_and_nothing_is_written(host, change, error):
+    before = host.snapshot()
+    with pytest.raises(getattr(_errors, error)):
+        host.run({**host.item("new"), **change})
+    assert host.snapshot() == before
+
+
+def test_a_header_cannot_be_smuggled_in(host):
+    item = host.item("new", encrypt_to={"certificate": host.pem("owner"), "to": "a@b\r\nBcc: c@d"})
+    with pytest.raises(_errors.OptionError):
+        host.run(item)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"key": "signs.key", "certificate": "signs.pem", "usage": "authentication"}, "SigningUsageRefused"),
+        ({"key": "signs.key", "certificate": "signs.pem", "usage": "key_agreement"}, "SigningCertificateRefused"),
+        ({"key": "new.key", "certificate": "old.pem"}, "ForeignCertificateRefused"),
+        ({"key": "new.key", "certificate": None, "usage": None}, "UnknownUsageRefused"),
+    ],
+)
+@pytest.mark.parametrize("signing", [[], ["authentication"]])
+def test_what_may_not_be_archived_is_not_exported_into_a_file(host, change, error, signing):
+    for path in host.folder.glob("*.pem"):  # beside the key they would count by themselves
+        (host.folder / "elsewhere").mkdir(exist_ok=True)
+        path.rename(host.folder / "elsewhere" / path.name)
+    item = host.item("new")
+    item["keys"][0].update({k: f"{host.folder}/{v}" if k == "key" else v for k, v in change.items()})
+    if change["certificate"]:
+        item["keys"][0]["certificate"] = f"{host.folder}/elsewhere/{change['certificate']}"
+    item["keys"][0] = {name: value for name, value in item["keys"][0].items() if value is not None}
+    with pytest.raises(getattr(_errors, error), match="it is not exported"):
+        host.run(item, relay={"signing": signing})
+    assert not list(host.out.iterdir())
+
+
+def test_a_kill_between_message_and_file_is_mended(host, monkeypatch):
+    to = {"certificate": host.pem("owner"), "dest": str(host.out / "password.p7m")}
+    item = host.item("new", password=None, password_to=to)
+    real, calls = export._write, []
+
+    def killed(*given):
+        calls.append(given)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(*given)
+
+    monkeypatch.setattr(export, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        host.run(item)
+    monkeypatch.setattr(export, "_write", real)
+    assert sorted(path.name for path in host.out.iterdir()) == ["password.p7m"]
+    host.run(item)
+    password = password_of(host, host.out / "password.p7m")
+    assert subjects_and_keys(host, host.out / "a.p12", password)[0] == {host.key_id("new")}
+
+
+def test_the_note_of_an_export_holds_public_facts_only(host):
+    host.run(host.item("new"))
+    (note,) = (host.state / "exports").iterdir()
+    assert note.stat().st_mode & 0o777 == 0o600
+    assert PASSWORD.encode() not in note.read_bytes()
+    assert set(json.loads(note.read_bytes())) == {"format", "dest", "made"}
+    note.write_bytes(b"{}")
+    with pytest.raises(_errors.StateError, match="remove it"):
+        host.run(host.item("new"))
