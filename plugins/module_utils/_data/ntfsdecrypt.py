@@ -43,8 +43,8 @@ def require() -> str:
     found = shutil.which(PROGRAM, path=_PLACES)
     if found is None:
         raise HostError(
-            f"{PROGRAM} is not installed on this host: install ntfs-3g (Debian), or add it to keyops_packages of the "
-            "role keyops.lifecycle.prepare"
+            f"{PROGRAM} is not installed on this host: install ntfs-3g (Debian), or run the role "
+            "keyops.lifecycle.prepare with keyops_efs: true"
         )
     return found
 
