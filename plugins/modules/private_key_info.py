@@ -66,6 +66,14 @@ options:
         type: list
         elements: path
         required: true
+      missing_paths:
+        description:
+          - What to do where one of the O(search.paths) is no folder on the host. V(fail) fails and searches nothing,
+            V(tell) searches the others and names it in RV(not_looked_at).
+          - V(ignore) searches the others and says nothing of what is not there at all.
+        type: str
+        choices: [fail, tell, ignore]
+        default: fail
       recursive:
         description: Whether to look into the folders below them, too.
         type: bool
@@ -686,6 +694,7 @@ ARGUMENT_SPEC = {
         "type": "dict",
         "options": {
             "paths": {"type": "list", "elements": "path", "required": True},
+            "missing_paths": {"type": "str", "choices": ["fail", "tell", "ignore"], "default": "fail"},
             "recursive": {"type": "bool", "default": True},
             "exclude": {"type": "list", "elements": "str", "default": []},
             "one_file_system": {"type": "bool", "default": True},

@@ -51,9 +51,10 @@ class Frozen:
 def freeze(vault: Vault, key_id: str, reason: str, evidence: Iterable[str] = ()) -> Freeze:
     """Freeze a key; the same reason and evidence are not stored twice, so what was lifted stays lifted."""
     new = Freeze(check_digest(key_id), 1, reason, tuple(evidence), times.text(times.now()))
-    there = known(vault, key_id, reason, new.evidence)
-    if there is not None:
-        return there
+    for number, content in enumerate(contents(vault, [key_id])[key_id], start=1):
+        old = freeze_format.parse(key_id, number, content)
+        if (old.reason, old.evidence) == (new.reason, new.evidence):
+            return old
 
     def content_of(number: int) -> bytes:
         return freeze_format.dump(replace(new, number=number))
@@ -61,13 +62,10 @@ def freeze(vault: Vault, key_id: str, reason: str, evidence: Iterable[str] = ())
     return replace(new, number=numbered.add(vault, paths.freeze, {key_id: content_of})[key_id])
 
 
-def known(vault: Vault, key_id: str, reason: str, evidence: Sequence[str]) -> Freeze | None:
-    """The freeze with this reason and evidence, held or lifted, or None."""
-    for number, content in enumerate(contents(vault, [key_id])[key_id], start=1):
-        old = freeze_format.parse(key_id, number, content)
-        if (old.reason, old.evidence) == (reason, tuple(evidence)):
-            return old
-    return None
+def evidence(vault: Vault, key_id: str) -> list[str]:
+    """The evidence of all freezes of this key, held or lifted."""
+    series = enumerate(contents(vault, [key_id])[key_id], start=1)
+    return [text for number, content in series for text in freeze_format.parse(key_id, number, content).evidence]
 
 
 def contents(vault: Vault, key_ids: Iterable[str]) -> dict[str, list[bytes]]:

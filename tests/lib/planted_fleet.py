@@ -38,6 +38,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FLEET = CHECKOUT / ".build" / "fleet-audit"
 _NOW = made.datetime.datetime.now(made.datetime.timezone.utc).replace(microsecond=0)
 _DAY = made.datetime.timedelta(days=1)
+_PATHS = ("/etc", "/srv", "/home", "/root")
 _SIGNS, _AGREES = ("digitalSignature",), ("keyAgreement",)
 
 POLICY = {
@@ -201,6 +202,8 @@ def _plant_files(world: Planted, hosts: dict[str, HostFiles], anchor: object) ->
     _expect(world, "KL024", "host3", "/srv/closed.key")
     three.add("/srv/large.pem", b"-----BEGIN CERTIFICATE-----\n" + b"A" * (1 << 20) + b"\n", 0o644)
     _expect(world, "KL027", "host3", "/srv/large.pem")
+    for host in ("host1", "host2", "host3"):
+        _expect(world, "KL027", host, "/gone")
 
 
 def _plant_signing(world: Planted, files: HostFiles, anchor: object) -> None:
@@ -242,7 +245,7 @@ def _write_inventory(world: Planted, agent: story.Agent, anchor: object) -> None
         **{"keyops_vault": {"path": str(world.vault_path)}, "keyops_policy": POLICY, "ansible_become": True},
         **{"keyops_recovery_groups": [group], "keyops_minimum_threshold": 1},
         "keyops_audit_expiring_within": "15d",
-        **{"keyops_audit_dir": str(world.folder / "audits"), "keyops_audit_paths": ["/etc", "/srv", "/home", "/root"]},
+        **{"keyops_audit_dir": str(world.folder / "audits"), "keyops_audit_paths": [*_PATHS, "/gone"]},
         "keyops_audit_trust_anchors": [anchor.public_bytes(serialization.Encoding.PEM).decode()],
     }
     (world.folder / "inventory.json").write_text(

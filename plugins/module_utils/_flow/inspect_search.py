@@ -14,6 +14,7 @@ import base64
 import datetime
 import functools
 import grp
+import os
 import pwd
 import time
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def run(options: dict | None, places: ssh.SshPlaces) -> Searched | None:
     for bound in ("max_files", "max_seconds", "max_results"):
         if options[bound] < 1:
             raise OptionError(f"search.{bound}: at least 1")
-    discovery.check_folders(options["paths"], "search.paths")
+    folders, missing = _folders(options)
     start = time.monotonic()
     bounds = tree.Bounds(
         options["recursive"],
@@ -75,10 +76,22 @@ def run(options: dict | None, places: ssh.SshPlaces) -> Searched | None:
         start + options["max_seconds"],
     )
     passphrases = tuple(one["passphrase"] for one in options["passphrases"])
-    found = search.run(search.Wanted(tuple(options["paths"]), bounds, options["max_results"], passphrases, places))
+    found = search.run(search.Wanted(tuple(folders), bounds, options["max_results"], passphrases, places))
     facts = tuple(one.facts for one in (*found.certificates, *found.requests))
-    findings = discovery.Findings(facts, not_looked_at=found.not_looked_at, read_folders=found.read_folders)
+    findings = discovery.Findings(
+        facts, not_looked_at=(*missing, *found.not_looked_at), read_folders=found.read_folders
+    )
     return Searched(found, findings, options["max_results"], options["contents"], time.monotonic() - start)
+
+
+def _folders(options: dict) -> tuple[list[str], list[str]]:
+    """The folders that are there, and a sentence for each other path."""
+    given, missing_paths = options["paths"], options["missing_paths"]
+    there = [one for one in given if missing_paths == "fail" or os.path.isdir(one)]
+    discovery.check_folders([*there, *(one for one in given if not os.path.isabs(one))], "search.paths")
+    # What is there and is no folder, such as a link to nowhere, is never passed over.
+    told = [one for one in given if one not in there and (missing_paths == "tell" or os.path.lexists(one))]
+    return there, [f"{reading.shown(one)}: {discovery.NO_FOLDER}" for one in told]
 
 
 def returned(searched: Searched | None) -> dict:

@@ -98,6 +98,10 @@ def _bounded(problems: list[str]) -> tuple[str, ...]:
     return (*problems[:_MAX_PROBLEMS], f"and {more} more were not looked at") if more > 0 else tuple(problems)
 
 
+#: What is told of a path that was to be searched.
+NO_FOLDER = "is no folder on this host"
+
+
 def check_folders(folders: Iterable[str], option: str) -> None:
     """Raise OptionError unless these are absolute paths of folders."""
     for folder in folders:

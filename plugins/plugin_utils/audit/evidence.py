@@ -17,7 +17,6 @@ looked at: an expired certificate shows what the key was for just as well.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -52,12 +51,21 @@ class Evidence:
     Attributes:
         text: what it is and where it lies.
         proof: why nobody but an authority or the key's holder can have made it, or None: then it only alarms.
-        attachment: what a later reader verifies it with (base64 DER), or empty.
+        attachments: what a later reader verifies it with (DER): the certificate or request, then each authority's
+            certificate up to the anchor.
     """
 
     text: str
     proof: str | None = None
-    attachment: str = ""
+    attachments: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The authorities above a certificate: name of the anchor, and their certificates (DER), the anchor's last."""
+
+    anchor: str
+    certificates: tuple[bytes, ...]
 
 
 class Anchors:
@@ -69,33 +77,33 @@ class Anchors:
     """
 
     def __init__(self, pems: Iterable[str], seen: Iterable[CertificateSeen] = ()) -> None:
-        self._trusted: dict[Any, dict[bytes, tuple[Any, str]]] = {}
+        self._trusted: dict[Any, dict[bytes, tuple[Any, Chain]]] = {}
         anchors = [_load_anchor(pem) for pem in pems]
         for one, name in anchors:
-            self._trust(one, name)
+            self._trust(one, Chain(name, (_der(one),)))
         waiting = _authorities(seen) if anchors else []
         for dummy in range(_DEPTH):
             named = [(one, self.chain_of(one)) for one in waiting]
-            for one, anchor in named:
-                if anchor:
-                    self._trust(one, anchor)
-            waiting = [one for one, anchor in named if not anchor]
+            for one, above in named:
+                if above:
+                    self._trust(one, Chain(above.anchor, (_der(one), *above.certificates)))
+            waiting = [one for one, above in named if not above]
             if len(waiting) == len(named):
                 break
 
-    def chain_of(self, certificate: Any) -> str | None:
-        """Name of the anchor that the certificate chains to, or None."""
-        for key, anchor in self._trusted.get(certificate.issuer, {}).values():
+    def chain_of(self, certificate: Any) -> Chain | None:
+        """What is above the certificate up to an anchor, or None."""
+        for key, above in self._trusted.get(certificate.issuer, {}).values():
             if _is_signed_by(certificate, key):
-                return anchor
+                return above
         return None
 
-    def _trust(self, certificate: Any, anchor: str) -> None:
+    def _trust(self, certificate: Any, chain: Chain) -> None:
         key = certificate.public_key()
         name = _spki(key)
         same = self._trusted.setdefault(certificate.subject, {})
         if name not in same and len(same) < _WIDTH:
-            same[name] = (key, anchor)
+            same[name] = (key, chain)
 
 
 def _authorities(seen: Iterable[CertificateSeen]) -> list:
@@ -137,20 +145,19 @@ def _of_certificate(one: CertificateSeen, signing: Sequence[str], anchors: Ancho
     loaded = _loaded(one) if one.der else None
     if loaded is None:
         return Evidence(text)
-    attachment = base64.b64encode(one.der).decode()
-    proof = _tolerantly(lambda: _proof(loaded, one, anchors), None)
-    return Evidence(text, proof, attachment) if proof else Evidence(text)
+    proof, above = _tolerantly(lambda: _proof(loaded, one, anchors), (None, ()))
+    return Evidence(text, proof, (one.der, *above)) if proof else Evidence(text)
 
 
-def _proof(loaded: Any, one: CertificateSeen, anchors: Anchors) -> str | None:
-    """Why nobody but an authority or the key's holder can have made it."""
+def _proof(loaded: Any, one: CertificateSeen, anchors: Anchors) -> tuple[str | None, tuple[bytes, ...]]:
+    """Why nobody but an authority or the key's holder can have made it, and the authorities' certificates."""
     # What the host said about these bytes is not believed: the key and the usage are read again.
     if identity.key_id_of_public_key(loaded.public_key()) != one.key_id or not _really_signs(loaded, one.kind):
-        return None
+        return None, ()
     if _is_signed_by(loaded, loaded.public_key()):
-        return "the key itself has signed it"
-    anchor = anchors.chain_of(loaded) if one.kind == "certificate" else None
-    return f"it chains to the trust anchor {anchor}" if anchor else None
+        return "the key itself has signed it", ()
+    above = anchors.chain_of(loaded) if one.kind == "certificate" else None
+    return (f"it chains to the trust anchor {above.anchor}", above.certificates) if above else (None, ())
 
 
 def _really_signs(loaded: Any, kind: str) -> bool:
@@ -190,6 +197,10 @@ def _load_anchor(pem: Any) -> tuple[Any, str]:
     if name is None:
         raise OptionError("trust_anchors: an item is no certificate that can be read; give PEM texts")
     return loaded, name
+
+
+def _der(certificate: Any) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
 
 
 def _spki(key: Any) -> bytes:

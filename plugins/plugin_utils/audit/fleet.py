@@ -19,6 +19,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
     RecordedGroup,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.discovery import NO_FOLDER
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import catalogue, gathered
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import (
     Finding,
@@ -36,6 +37,7 @@ except ImportError as error:
 
 #: Places that are named in one finding.
 _NAMED = 20
+_MISSING_SEVERITY = "medium"
 _BOUND = re.compile(r"search\.max_(?:files|seconds|results)")
 
 
@@ -108,7 +110,10 @@ def unaudited(hosts: Sequence[HostSeen]) -> Iterator[Finding]:
             if colon and place[:1] == "/":
                 places.setdefault(place, []).append(why)
         for place, reasons in places.items():
-            yield Finding(catalogue.PLACE_NOT_AUDITED, host.name, place, "", "; ".join(dict.fromkeys(reasons)))
+            # Somebody named it to be searched, so it is more than a remark.
+            severity = _MISSING_SEVERITY if NO_FOLDER in reasons else ""
+            told = "; ".join(dict.fromkeys(reasons))
+            yield Finding(catalogue.PLACE_NOT_AUDITED, host.name, place, "", told, severity=severity)
 
 
 def tokens(probed: Mapping[str, Any], but: frozenset[str] = frozenset()) -> Iterator[Finding]:

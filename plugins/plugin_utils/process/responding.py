@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.evidence import Evidence
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import VaultSeen
@@ -20,10 +20,13 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.vault impor
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_log import DETAIL_LIMIT, Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
 REASON = "archived, and evidence shows that it signs"
-#: Pieces of evidence that a freeze keeps.
-_KEPT = 3
+#: Pieces of evidence that a freeze keeps whole, and those that it names.
+_KEPT, _NAMED = 3, 100
+#: Characters of certificates in one piece: whoever holds the key can make one that no object of the vault has room for.
+_ROOM = 100_000
 
 
 def respond(
@@ -35,11 +38,9 @@ def respond(
         proven = [one for one in evidence if one.proof]
         detail = _detail(proven, evidence)
         is_new = (key_id, detail) not in seen.told
-        kept = [_kept(one) for one in proven[:_KEPT]]
-        # The same evidence as before is a freeze that agents have lifted: only more of it freezes again.
-        freezing = bool(kept) and key_id not in seen.frozen and not freezes.known(task.vault, key_id, REASON, kept)
+        freezing = bool(proven) and key_id not in seen.frozen and _is_more(task.vault, key_id, proven)
         if freezing and not task.check_mode:
-            freezes.freeze(task.vault, key_id, REASON, kept)
+            freezes.freeze(task.vault, key_id, REASON, _kept(key_id, proven))
         if is_new:
             alarms.append((key_id, detail))
         if is_new or freezing:
@@ -60,5 +61,24 @@ def _shown(one: Evidence) -> str:
     return f"{one.text} ({one.proof})" if one.proof else one.text
 
 
-def _kept(one: Evidence) -> str:
-    return f"{_shown(one)}: {one.attachment}" if one.attachment else _shown(one)
+def _is_more(vault: Vault, key_id: str, proven: Sequence[Evidence]) -> bool:
+    """Whether no freeze names all of this: what agents have lifted does not freeze again, and more of it does."""
+    named = {text.split(": ")[0] for text in freezes.evidence(vault, key_id)}
+    return any(_mark(key_id, one) not in named for one in proven[:_NAMED])
+
+
+def _kept(key_id: str, proven: Sequence[Evidence]) -> list[str]:
+    """The first pieces whole, for whoever looks into them later; the others by name."""
+    named = proven[:_NAMED]
+    return [_whole(key_id, one) if place < _KEPT else _mark(key_id, one) for place, one in enumerate(named)]
+
+
+def _mark(key_id: str, one: Evidence) -> str:
+    """Its name: that of the certificate or request, wherever it lies and whoever is above it; or the register's."""
+    return f"SHA-256 {canonical.digest(one.attachments[0])}" if one.attachments else paths.signing_key(key_id)
+
+
+def _whole(key_id: str, one: Evidence) -> str:
+    encoded = " ".join(canonical.encode(der) for der in one.attachments)
+    parts = (_mark(key_id, one), _shown(one))
+    return ": ".join((*parts, encoded) if 0 < len(encoded) <= _ROOM else parts)

@@ -182,9 +182,12 @@ def _over_time(history: Sequence[Mapping]) -> Chart | None:
         counted = one["summary"]["findings"]
         columns.append([(severity, counted.get(severity, 0), severity) for severity in SEVERITIES])
         names.append(one["time"][:10])
-        rows.append((one["time"], *(str(counted.get(severity, 0)) for severity in reversed(SEVERITIES))))
+        part = " (--limit)" if "limit" in one else ""
+        rows.append((one["time"] + part, *(str(counted.get(severity, 0)) for severity in reversed(SEVERITIES))))
     first, last = (sum(one["summary"]["findings"].values()) for one in (past[0], past[-1]))
     told = f"{len(past)} audits: from {first} findings on {names[0]} to {last} on {names[-1]}."
+    parts = sum("limit" in one for one in past)
+    told += f" {parts} of them saw a part of the fleet (--limit)." if parts else ""
     shown = [names[0], *([""] * (len(names) - 2)), names[-1]]
     legend = tuple((severity, severity) for severity in reversed(SEVERITIES))
     return _column_chart(

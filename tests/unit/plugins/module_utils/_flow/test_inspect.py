@@ -20,7 +20,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import Ho
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import ssh
 
 SEARCH = {"recursive": True, "exclude": [], "one_file_system": True, "max_files": 1000, "max_seconds": 60}
-SEARCH |= {"max_results": 1000, "passphrases": [], "contents": False}
+SEARCH |= {"max_results": 1000, "passphrases": [], "contents": False, "missing_paths": "fail"}
 KU_RSA = "keyUsage = critical, keyEncipherment, dataEncipherment"
 
 
@@ -208,6 +208,20 @@ def test_a_name_of_any_bytes(workshop, look) -> None:
 def test_search_wants_folders(look, paths: list[str]) -> None:
     with pytest.raises(_errors.OptionError):
         look(search={"paths": paths})
+
+
+def test_a_search_goes_on_without_folders_that_are_missing(workshop, look) -> None:
+    key, gone, file, link = workshop.key("ec"), workshop.keys / "gone", workshop.keys / "file", workshop.keys / "link"
+    file.write_text("")
+    link.symlink_to(gone)
+    paths = [str(one) for one in (workshop.keys, gone, file, link)]
+    for wanted, told in (("tell", paths[1:]), ("ignore", paths[2:])):
+        result = look(search={"paths": paths, "missing_paths": wanted})
+        assert [row["key"] for row in result.results] == [str(key)] and result.extra["searched"]["complete"]
+        missing = [text for text in result.extra["not_looked_at"] if "is no folder" in text]
+        assert missing == [f"{path}: is no folder on this host" for path in told]
+        with pytest.raises(_errors.OptionError):
+            look(search={"paths": [*paths, "relative"], "missing_paths": wanted})
 
 
 def test_a_broken_receipt_is_told(workshop, look) -> None:

@@ -2,11 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The catalogue of findings and its page agree."""
+"""The catalogue of findings and its page agree, and the role with itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import yaml
 
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import catalogue
 
@@ -21,3 +23,10 @@ def test_the_page_lists_every_kind() -> None:
     ]
     assert [one.id for one in catalogue.KINDS] == [f"KL{number:03}" for number in range(1, len(catalogue.KINDS) + 1)]
     assert len({one.slug for one in catalogue.KINDS}) == len(catalogue.KINDS)
+
+
+def test_the_usual_paths_are_the_default() -> None:
+    """Of the default, folders that are missing on a host are no finding; of a user's own list, they are."""
+    role = PAGE.parents[1] / "roles" / "audit"
+    default, usual = (yaml.safe_load((role / name / "main.yml").read_text()) for name in ("defaults", "vars"))
+    assert usual["keyops_audit_usual_paths"] == default["keyops_audit_paths"]

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import random
+import subprocess
 import time
 
 import gathered_facts as made
@@ -51,7 +53,7 @@ def _with(certificate=None, request="none", key=None, between=()):
 
 
 @pytest.mark.parametrize("evidence", ["chain", "chain of three", "self-signed certificate", "request for signing"])
-def test_what_nobody_can_forge_freezes(audit, vault, evidence):
+def test_what_nobody_can_forge_freezes(audit, vault, evidence, tmp_path):
     key = made.new_key()
     receipt = archive(vault, key)
     depth = 3 if evidence == "chain of three" else 0
@@ -69,11 +71,61 @@ def test_what_nobody_can_forge_freezes(audit, vault, evidence):
     result = audit({"web1": host}, trust_anchors=[_PEM])
     assert ("KL011", "web1", "/k") in told(result) and result["changed"]
     frozen = freezes.frozen(vault, [key_id])[key_id]
-    kept = base64.b64decode(frozen.first.evidence[0].rsplit(": ", 1)[1])
+    kept, *above = map(base64.b64decode, frozen.first.evidence[0].rsplit(": ", 1)[1].split())
     assert made.canonical_key_id(kept) == key_id
+    assert (len(above), above[-1:]) == ((depth + 1, [made.der(_ANCHOR)]) if "chain" in evidence else (0, []))
+    if above:
+        assert _openssl_verifies(tmp_path, kept, above)
     assert [(event.action, event.outcome) for event in event_log.verify(vault).events] == [("audit", "alarm")]
     again = audit({"web1": host}, trust_anchors=[_PEM])
     assert not again["changed"] and event_log.head(vault).number == 1 and told(again) == told(result)
+
+
+def _openssl_verifies(folder, certificate, above):
+    """Whether a reader of the freeze needs nothing but what is in it."""
+    *between, anchor = [
+        one.public_bytes(serialization.Encoding.PEM) for one in map(x509.load_der_x509_certificate, above)
+    ]
+    own = x509.load_der_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM)
+    for name, content in (("own", own), ("between", b"".join(between)), ("anchor", anchor)):
+        (folder / name).write_bytes(content)
+    untrusted = ["-untrusted", folder / "between"] if between else []
+    moment = str(int(made.NOW.timestamp()))
+    command = ["openssl", "verify", "-attime", moment, "-CAfile", folder / "anchor", *untrusted, folder / "own"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_lifted_evidence_does_not_freeze_again_and_more_of_it_does(audit, vault, monkeypatch):
+    key = made.new_key()
+    key_id = made.key_id_of(key)
+    first, between = _chain(key, 1)
+    host = _with(first, key=key, between=between)
+    host.receipts.append(archive(vault, key))
+    assert audit({"web1": host}, trust_anchors=[_PEM])["audit"]["responses"][0]["frozen"]
+    monkeypatch.setattr(freezes, "_lifted_for", lambda _vault, ids, _revisions: dict.fromkeys(ids, frozenset([1])))
+    # The quorum's word: the key is told of, and not frozen; wherever the certificate lies then.
+    again = audit({"web2": host}, check_mode=True, trust_anchors=[_PEM])
+    assert not again["audit"]["responses"][0]["frozen"] and "KL011" in [row[0] for row in told(again)]
+    assert not freezes.frozen(vault, [key_id])
+    host.certificate("/more.pem", key, _SIGNS, made=made.certificate(key, "victim", _SIGNS, ("root", _CA)))
+    assert audit({"web2": host}, trust_anchors=[_PEM])["audit"]["responses"][0]["frozen"]
+    assert len(freezes.contents(vault, [key_id])[key_id]) == 2
+
+
+def test_a_certificate_that_no_object_has_room_for_freezes_all_the_same(audit, vault):
+    """Whoever holds the key signs one of a megabyte."""
+    key = made.new_key()
+    builder = x509.CertificateBuilder().subject_name(_ANCHOR.subject).issuer_name(_ANCHOR.subject)
+    builder = builder.public_key(key.public_key()).serial_number(7)
+    builder = builder.not_valid_before(made.NOW).not_valid_after(made.NOW.replace(year=2030))
+    builder = builder.add_extension(made._key_usage(_SIGNS), critical=True)
+    large = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x04\x82" * 400_000)
+    one = builder.add_extension(large, critical=False).sign(key, hashes.SHA256())
+    host = _with(one, key=key)
+    host.receipts.append(archive(vault, key))
+    assert audit({"web1": host})["audit"]["responses"][0]["frozen"]
+    (kept,) = freezes.frozen(vault, [made.key_id_of(key)])[made.key_id_of(key)].first.evidence
+    assert hashlib.sha256(made.der(one)).hexdigest() in kept and len(kept) < 1000
 
 
 def _forged(key):

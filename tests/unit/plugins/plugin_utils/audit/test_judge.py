@@ -228,6 +228,7 @@ def test_frozen_keys_tokens_and_hosts_that_were_not_audited(audit, vault):
     tokens = {"web1": {"results": [{"tokens": [{"label": "ops", "probe": probe}]}]}}
     lost = {"failed": True, "msg": "Python libraries are missing"}
     cut = sound_host().result() | {"not_looked_at": ["/srv/x: not looked at, Permission denied", "7 links"]}
+    cut["not_looked_at"].append("/srv/gone: is no folder on this host")
     cut["not_looked_at"].append("/srv/y and 3 more folders: not looked at, because of search.max_files; narrow it")
     cut["searched"] = {"complete": False}
     result = audit({"web1": host, "web2": lost, "web3": None, "web4": cut}, tokens=tokens)
@@ -236,6 +237,7 @@ def test_frozen_keys_tokens_and_hosts_that_were_not_audited(audit, vault):
         ("KL026", "web2", ""),
         ("KL026", "web3", ""),
         ("KL027", "web4", ""),
+        ("KL027", "web4", "/srv/gone"),
         ("KL027", "web4", "/srv/x"),
         ("KL027", "web4", "/srv/y and 3 more folders"),
         ("KL029", "web1", "/k"),
