@@ -22,10 +22,10 @@ import pytest
 import token_host
 from token_host import TokenHost
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyExists, KeyopsError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyExists, KeyopsError, TokenError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import provision_anywhere
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, objects
 
 LABELS = [f"label-{number}" for number in range(8)]
 KILLS = 50
@@ -174,6 +174,30 @@ def test_another_host_makes_the_same_labels_meanwhile(host: TokenHost, tmp_path:
     in_child(work)
     ids = whole(look(host, tmp_path / "seen"), LABELS)
     assert {label for label, object_id in ids.items() if len(object_id) == 16} == set(doubled)
+
+
+def test_a_token_that_is_pulled_away_in_the_middle_of_a_generation(host: TokenHost, tmp_path: Path) -> None:
+    """One key is written, the token goes, and comes back: the next run ends it."""
+    (there,) = (tmp_path / "hsm" / "tokens").iterdir()
+    keep = keys.Draft.keep
+
+    def pull_away(draft: keys.Draft) -> keys.Pair:
+        if draft.new.label == LABELS[1]:
+            there.rename(tmp_path / "pulled")
+        return keep(draft)
+
+    def work() -> None:
+        keys.Draft.keep = pull_away  # type: ignore[method-assign]
+        with pytest.raises(TokenError) as caught:
+            provide(host, LABELS)
+        assert f"writing the key {LABELS[1]!r}: the token answers" in str(caught.value)
+        assert f"object={LABELS[1]}?" in str(caught.value)
+
+    in_child(work)
+    (tmp_path / "pulled").rename(there)
+    left = whole(look(host, tmp_path / "seen"), LABELS[:1])
+    in_child(lambda: provide(host, LABELS))
+    assert whole(look(host, tmp_path / "seen"), LABELS)[LABELS[0]] == left[LABELS[0]]
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ _CURVES = {
     "ed25519": "06032b6570",
     "x25519": "06032b656e",
 }
+#: Tokens have many answers for it.
+PERHAPS_FULL = "; perhaps it is full: make room on it, and run again"
 #: Label of what is not on the token yet.
 UNFINISHED = "keyops-unfinished"
 ALGORITHMS = ("rsa-2048", "rsa-3072", "rsa-4096", *_CURVES)
@@ -155,7 +157,7 @@ class Draft:
                 one.destroy()
             if isinstance(error, TokenMisbehaved):
                 raise
-            raise TokenError(f"writing the key {label!r}: the token answers {name_of(error)}") from error
+            raise TokenError(f"writing the key {label!r}: the token answers {name_of(error)}{PERHAPS_FULL}") from error
         for half in (self.private, self._public):
             half.destroy()
         return Pair(private, objects.read(kept[0], self.public_key))

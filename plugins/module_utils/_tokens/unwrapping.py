@@ -24,6 +24,7 @@ from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
+    KeyUnreadable,
     OpenError,
     RecoveryError,
     StateError,
@@ -224,20 +225,30 @@ def restore(
 
     Raises:
         TokenMisbehaved: the token made it otherwise; it is not there any more.
-        OpenError, TokenError, RecoveryError: as above; nothing is left.
+        TokenError: it cannot write it, or is full; nothing is left.
+        KeyUnreadable, RecoveryError: what it wrote is not the key, or a part of it; nothing is left.
     """
     keys.remove_unwritten(session)
     public = _make_public(session, new)
     kept = [public]
     try:
-        kept.append(_unwrap(session_key, envelope, new, store=True))
+        kept.append(_unwrapped_to_token(session_key, envelope, new))
         one = objects.read(kept[1], new.public_key)
         templates.check(one, new.usage, new.extractable)
         check(one)
-    except (TokenError, OpenError, RecoveryError):
+    except (TokenError, KeyUnreadable, RecoveryError):
         for half in reversed(kept):
-            half.destroy()
+            with suppress(PKCS11Error):  # what a token cannot even destroy is taken away by the next run
+                half.destroy()
         raise
+
+
+def _unwrapped_to_token(session_key: Any, envelope: Envelope, new: NewKey) -> Any:
+    try:
+        return _unwrap(session_key, envelope, new, store=True)
+    except OpenError as error:
+        # The same has been an object of the session a moment ago: what fails is the writing.
+        raise TokenError(f"writing the key {new.label!r}: {error}{keys.PERHAPS_FULL}") from error
 
 
 def _unwrap(session_key: Any, envelope: Envelope, new: NewKey, store: bool) -> Any:
@@ -281,7 +292,9 @@ def _make_public(session: Any, new: NewKey) -> Any:
     try:
         return _tried_twice(lambda left_out: session.create_object(_less(template, left_out)))
     except PKCS11Error as error:
-        raise TokenError(f"writing the public half of {new.label!r}: the token answers {name_of(error)}") from error
+        raise TokenError(
+            f"writing the public half of {new.label!r}: the token answers {name_of(error)}{keys.PERHAPS_FULL}"
+        ) from error
 
 
 def _numbers(new: NewKey) -> dict[Any, Any]:
