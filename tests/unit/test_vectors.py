@@ -18,7 +18,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
-from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval, request
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import approval, lift, request
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_open, share_text, wrapped_key_open
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_format
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy.load import load
@@ -76,6 +76,8 @@ def _again(kind: str, data: bytes) -> None:
         event_format.parse(data)
     elif kind.endswith("approval"):
         approval.parse(data)
+    elif kind == "lift":
+        lift.parse(data)
     else:
         parse, dump = {
             "canonical-json": (canonical.loads, canonical.dumps),
@@ -102,7 +104,7 @@ def test_vector(path: Path, tmp_path: Path) -> None:
 def test_every_format_has_vectors() -> None:
     folders = {path.parent.name for path in FILES}
     sealed = {"sealed-key", "sealed-share", "share-text", "key-file"}
-    documents = {"canonical-json", "dsse", "record", "request", "approval", "event", "receipt"}
+    documents = {"canonical-json", "dsse", "record", "request", "approval", "lift", "event", "receipt"}
     tokens = {"wrapped-key", "token-share-text", "token-record", "token-request", "token-approval"}
     assert folders == sealed | documents | tokens | {"policy"}
     for folder in folders:

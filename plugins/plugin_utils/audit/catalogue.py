@@ -152,8 +152,8 @@ ARCHIVE_INCOMPLETE = Kind(
 )
 KEY_FROZEN = Kind(
     *("KL029", "key-frozen", "high", "Archived key that is frozen"),
-    "Look at the evidence in the event log, revoke the key's certificates, and make a new key. If it is wrong, a quorum "
-    "of its agents lifts the freeze (freeze_lift).",
+    "Look at the evidence in the event log, revoke the key's certificates, and make a new key. If it is wrong, a "
+    "quorum of its agents lifts the freeze (freeze_lift).",
 )
 FACTS_CONTRADICT = Kind(
     *("KL030", "facts-contradict", "high", "A host says of a key what its public key does not"),

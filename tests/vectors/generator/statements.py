@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Vectors of signed statements: envelopes, and the payloads of requests and approvals."""
+"""Vectors of signed statements: envelopes, and the payloads of requests, approvals and lifts."""
 
 from __future__ import annotations
 
@@ -131,6 +131,28 @@ def approvals() -> Iterator[Vector]:
     yield from object_vectors(right, wrong)
 
 
+def lifts() -> Iterator[Vector]:
+    ids = [parts.digest(os.urandom(9)) for dummy in range(4)]
+    right = {
+        **{"format": "keyops-lift/1", "key_id": ids[0], "freeze_id": ids[1], "agent_id": ids[2]},
+        **{"reason": "issued for a test, ticket 4711", "created": "2026-01-31T12:00:00Z"},
+        "log_head": {"number": 7, "digest": ids[3]},
+    }
+    wrong = {
+        "key-id-short": (("key_id",), "00"),
+        "freeze-id-upper-case": (("freeze_id",), "A" * 64),
+        "agent-id-short": (("agent_id",), "00"),
+        "reason-empty": (("reason",), ""),
+        "reason-with-line-end": (("reason",), "a\nb"),
+        "reason-with-direction": (("reason",), "a\u202eb"),
+        "reason-too-long": (("reason",), "a" * 501),
+        "created-other": (("created",), "now"),
+        "head-member": (("log_head", "more"), 1),
+        "head-digest": (("log_head", "digest"), "00"),
+    }
+    yield from object_vectors(right, wrong)
+
+
 def token_requests() -> Iterator[Vector]:
     right = json.loads(_first(requests()))
     place = "pkcs11:token=new;object=mail?module-path=/usr/lib/libtoken.so"
@@ -169,6 +191,6 @@ def token_approvals() -> Iterator[Vector]:
 
 
 FORMATS = {
-    **{"dsse": envelopes, "request": requests, "approval": approvals},
+    **{"dsse": envelopes, "request": requests, "approval": approvals, "lift": lifts},
     **{"token-request": token_requests, "token-approval": token_approvals},
 }
