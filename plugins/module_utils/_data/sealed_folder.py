@@ -108,7 +108,6 @@ def seal(folder: str, inputs: Iterable[str], case: Case, signing_key: Any) -> st
     Raises:
         FileError: something in the folder is no regular file, or a file cannot be read or written.
     """
-    _files.sweep_leftovers(folder)
     _make_read_only(folder)
     inputs_list = _write_list(os.path.join(folder, SOURCES), _sums_of_inputs(inputs))
     outputs_list = _write_list(os.path.join(folder, OUTPUTS), _sums_below(folder))
@@ -213,14 +212,16 @@ def _walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
 
 def _make_read_only(folder: str) -> None:
     # The folder is this user's own with mode 0700 (check_free), so nobody exchanges a file between look and change.
+    for parent, folders, dummy in os.walk(folder):
+        _files.sweep_leftovers(parent)
+        for name in folders:
+            if not os.path.islink(os.path.join(parent, name)):
+                os.chmod(os.path.join(parent, name), 0o700)
     for path, status in _walk(folder):
         if not stat.S_ISREG(status.st_mode):
             raise FileError(f"{path}: it is no regular file, so it cannot be sealed; move it away")
         if stat.S_IMODE(status.st_mode) != 0o400:
             os.chmod(path, 0o400)
-    for parent, folders, dummy in os.walk(folder):
-        for name in folders:
-            os.chmod(os.path.join(parent, name), 0o700)
 
 
 def _sums_below(folder: str) -> Iterator[tuple[str, str]]:

@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import departed
 import pytest
 import story
+from departed import Case
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -30,95 +28,23 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import c
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
-GENERATIONS = {
-    "old": ("key_transport", "rsa-2048"),
-    "mid": ("key_agreement", "ec-p384"),
-    "new": ("key_agreement", "ec-p256"),
-}
-
-
-@dataclass
-class Case:
-    """An owner who has left: keys archived with their certificates and destroyed, files under each of them."""
-
-    scene: story.Scene
-    worker: story.Machine
-    key_ids: dict[str, str]
-    contents: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> Path:
-        return self.worker.folder / "case"
-
-    def options(self) -> dict:
-        """Of data_recovery."""
-        sources = [
-            {"src": str(self.worker.folder / f"{name}.p7m"), "dest": str(self.folder / "files" / name)}
-            for name in self.contents
-        ]
-        requester = self.scene.requester(self.worker)
-        return {"sources": sources, "seal": {"folder": str(self.folder), **requester}, "on_failure": "report"}
-
-    def ask(self, **options: object) -> str:
-        return self.scene.ask(self.worker, list(self.key_ids.values()), owner="alice", **options)
-
-    def approve(self, request_id: str, count: int = 2) -> None:
-        for agent in self.scene.agents[:count]:
-            agent.approve(self.scene.vault_path, request_id, "alice")
-
-    def recover(self, request_id: str, **options: object) -> dict:
-        return self.worker.run("data_recovery", request_id=request_id, **{**self.options(), **options})
-
-    def events(self) -> list[tuple[str, str]]:
-        """Actions and outcomes in the log."""
-        with sqlite3.connect(f"file:{self.scene.vault_path}?mode=ro", uri=True) as vault:
-            rows = vault.execute("SELECT content FROM object WHERE path LIKE 'events/%' ORDER BY path").fetchall()
-        return [(event["action"], event["outcome"]) for event in (json.loads(content) for (content,) in rows)]
-
-    def requests(self) -> list[str]:
-        """One-time keys of the worker's host."""
-        return sorted(path.name for path in self.worker.folder.glob("state/requests/*.json"))
-
-
-def _certify(owner: story.Machine, name: str, kind: str) -> None:
-    """A certificate by a CA, as openssl makes it for any public key."""
-    key, ca = owner.folder / f"{name}.key", owner.folder / "ca"
-    if not ca.exists():
-        ca.mkdir()
-        story.make_certificate(ca / "ca.key", ca / "ca.pem", "CA", "EC:P-256", "keyCertSign")
-    story.openssl("pkey", "-in", key, "-pubout", "-out", ca / "key.pub")
-    usage = "keyEncipherment" if kind == "key_transport" else "keyAgreement"
-    (ca / "extensions").write_text(f"keyUsage=critical,{usage}\n")
-    story.openssl("req", "-new", "-key", ca / "ca.key", "-subj", "/CN=alice", "-out", ca / "request")
-    signed = ["-in", ca / "request", "-CA", ca / "ca.pem", "-CAkey", ca / "ca.key", "-force_pubkey", ca / "key.pub"]
-    story.openssl("x509", "-req", *signed, "-extfile", ca / "extensions", "-out", owner.folder / f"{name}.pem")
-
 
 @pytest.fixture(name="past", scope="module")
 def _past(enrolled: story.Scene, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """The years in which the owner worked, once; every test goes on from a copy."""
-    scene = story.Scene(tmp_path_factory.mktemp("past"), list(enrolled.agents))
-    owner, worker = scene.machine("owner"), scene.machine("worker")
-    made = Case(scene, worker, {})
-    scene.requester(worker)
-    for name, (usage, algorithm) in GENERATIONS.items():
-        made.key_ids[name] = scene.generate(owner, f"{name}.key", usage, algorithm)
-        _certify(owner, name, usage)
-        named = {"certificates": [str(owner.folder / f"{name}.pem")]}
-        scene.archive(owner, f"{name}.key", key_owner="alice", item=named)
-        (owner.folder / f"{name}.key").unlink()
+    made = departed.work(tmp_path_factory.mktemp("past"), list(enrolled.agents))
+    for name in departed.GENERATIONS:
         made.contents[name] = f"sealed under {name}\n".encode() + os.urandom(100)
-        options = ["-encrypt", "-binary", "-aes-256-cbc", "-outform", "DER", "-recip", owner.folder / f"{name}.pem"]
-        sealed = story.openssl("cms", *options, stdin=made.contents[name])
-        (worker.folder / f"{name}.p7m").write_bytes(sealed)
+        options = ["-encrypt", "-binary", "-aes-256-cbc", "-outform", "DER"]
+        recipient = ["-recip", made.certificates / f"{name}.pem"]
+        sealed = story.openssl("cms", *options, *recipient, stdin=made.contents[name])
+        (made.worker.folder / f"{name}.p7m").write_bytes(sealed)
     return made
 
 
 @pytest.fixture(name="case")
 def _case(past: Case, tmp_path: Path) -> Case:
-    shutil.copytree(past.scene.folder, tmp_path / "scene")
-    scene = story.Scene(tmp_path / "scene", past.scene.agents)
-    return Case(scene, scene.machine("worker"), dict(past.key_ids), dict(past.contents))
+    return past.copied(tmp_path / "scene")
 
 
 def outputs(case: Case) -> dict[str, bytes]:
