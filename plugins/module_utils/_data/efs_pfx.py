@@ -10,8 +10,8 @@ it looks for a user or a data recovery agent, and takes thumbprint and key from 
 stands first, with the usage once longer by a character, for that version, and once as it should be, for one that is
 mended; then come the key's own certificate and the key. The helper's key is thrown away.
 
-It is read once, by a child process that gets the password through a pipe: the password has 128 bits, so that one round
-of key derivation for the integrity check is enough.
+It is read by a child process that gets the password through a pipe, once for each file. The password has 128 bits, so
+that one round of key derivation is enough.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.efs_metadata import USER
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import note_missing_library
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pbes2
 
 try:
     from cryptography import x509
@@ -83,9 +83,8 @@ def _certificate_bag(certificate: bytes) -> bytes:
 
 
 def _key_bag(private_key: Any, password: str) -> bytes:
-    protection = serialization.BestAvailableEncryption(password.encode())
-    form = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, protection)
-    return _bag("2", private_key.private_bytes(*form))
+    form = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return _bag("2", pbes2.encrypt(private_key.private_bytes(*form), password, iterations=1))
 
 
 def _bag(kind: str, value: bytes) -> bytes:
