@@ -11,67 +11,13 @@ import dataclasses
 import email
 import hashlib
 import json
-import subprocess
-from pathlib import Path
 
 import pytest
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from exporting import PASSWORD, Host, keys_in, openssl, password_in
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._delivery import profiles
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import export
-from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
-from ansible_collections.keyops.lifecycle.plugins.modules.key_export import ARGUMENT_SPEC
-
-#: Of files that are made here, while the test runs.
-PASSWORD = "a password of tests"
-
-
-def openssl(*words: object, stdin: bytes | None = None) -> bytes:
-    made = subprocess.run(["openssl", *map(str, words)], input=stdin, capture_output=True, check=False)
-    assert made.returncode == 0, made.stderr
-    return made.stdout
-
-
-class Host:
-    """A host with the key pairs of an owner."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.out, self.state = folder, folder / "out", folder / "state"
-        self.out.mkdir()
-
-    def pair(self, name: str, algorithm: str = "rsa:2048", usage: str = "keyEncipherment", subject: str = "") -> Path:
-        key, certificate = self.folder / f"{name}.key", self.folder / f"{name}.pem"
-        kind = ["-pkeyopt", "ec_paramgen_curve:P-256"] if algorithm == "ec" else []
-        openssl(
-            *("req", "-x509", "-newkey", algorithm, *kind, "-nodes", "-keyout", key, "-out", certificate, "-days", "9"),
-            *("-subj", f"/CN={subject or name}", "-addext", f"keyUsage=critical,{usage}"),
-        )
-        key.chmod(0o600)
-        return key
-
-    def item(self, *names: str, dest: str = "a.p12", **options: object) -> dict:
-        keys = [
-            {"key": f"{self.folder}/{n}.key", "certificate": f"{self.folder}/{n}.pem", "usage": "key_transport"}
-            for n in names
-        ]
-        return {"dest": str(self.out / dest), "password": PASSWORD, "keys": keys, **options}
-
-    def run(self, *items: dict, check: bool = False, step: str | None = "export", relay: object = None):
-        params = {"exports": list(items), "state_dir": str(self.state)}
-        validated = ArgumentSpecValidator(ARGUMENT_SPEC).validate(params)
-        assert not validated.error_messages, validated.error_messages
-        return export.run(HostTask(validated.validated_parameters, check, step, relay))
-
-    def pem(self, name: str) -> str:
-        return (self.folder / f"{name}.pem").read_text()
-
-    def snapshot(self) -> dict[str, bytes]:
-        return {str(path): path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file()}
-
-    def key_id(self, name: str) -> str:
-        spki = openssl("pkey", "-in", self.folder / f"{name}.key", "-pubout", "-outform", "DER")
-        return hashlib.sha256(spki).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -95,29 +41,7 @@ def made(tmp_path_factory) -> Host:
 @pytest.fixture
 def host(made, tmp_path) -> Host:
     """A host of its own with the same pairs."""
-    mine = Host(tmp_path)
-    for path in [*made.folder.glob("*.key"), *made.folder.glob("*.pem")]:
-        copy = tmp_path / path.name
-        copy.write_bytes(path.read_bytes())
-        copy.chmod(0o600)
-    return mine
-
-
-def subjects_and_keys(host: Host, path: Path, password: str) -> tuple[set[str], int]:
-    """What openssl finds: the key IDs in a PKCS#12 file, and how many certificates."""
-    text = openssl("pkcs12", "-in", path, "-passin", "stdin", "-nodes", "-legacy", stdin=password.encode()).decode()
-    keys = text.split("-----BEGIN PRIVATE KEY-----")[1:]
-    ids = set()
-    for one in keys:
-        pem = "-----BEGIN PRIVATE KEY-----" + one.split("-----END PRIVATE KEY-----")[0] + "-----END PRIVATE KEY-----\n"
-        ids.add(hashlib.sha256(openssl("pkey", "-pubout", "-outform", "DER", stdin=pem.encode())).hexdigest())
-    return ids, text.count("-----BEGIN CERTIFICATE-----")
-
-
-def password_of(host: Host, path: Path, name: str = "owner") -> str:
-    """The password in a message, as openssl opens it with the owner's key."""
-    command = ("cms", "-decrypt", "-inform", "DER", "-in", path, "-inkey", host.folder / f"{name}.key")
-    return openssl(*command).decode().splitlines()[0]
+    return made.copied(tmp_path)
 
 
 def test_history_in_one_file_and_a_second_run_changes_nothing(host):
@@ -131,7 +55,7 @@ def test_history_in_one_file_and_a_second_run_changes_nothing(host):
     result = host.run(item)
     (row,) = result.results
     assert (row["action"], row["profile"], row["mac"], row["certificates"]) == ("created", "modern", "hmac-sha256", 3)
-    ids, certificates = subjects_and_keys(host, host.out / "a.p12", PASSWORD)
+    ids, certificates = keys_in(host.out / "a.p12", PASSWORD)
     assert (ids, certificates) == ({host.key_id("new"), host.key_id("old")}, 3)
     assert [key["key_id"] for key in row["keys"]] == [host.key_id("new"), host.key_id("old")]
     assert hashlib.sha256((host.out / "a.p12").read_bytes()).hexdigest() == row["digest"]
@@ -214,9 +138,9 @@ def test_a_generated_password_reaches_its_owner_and_nobody_else(host):
     to = {"certificate": host.pem("owner"), "dest": str(host.out / "password.p7m")}
     item = host.item("new", password=None, password_to=to)
     result = host.run(item)
-    password = password_of(host, host.out / "password.p7m")
+    password = password_in(host.out / "password.p7m", host.folder / "owner.key")
     assert len(password) >= 25
-    assert subjects_and_keys(host, host.out / "a.p12", password)[0] == {host.key_id("new")}
+    assert keys_in(host.out / "a.p12", password)[0] == {host.key_id("new")}
     told = json.dumps([result.results, result.diff, result.relay, result.warnings])
     assert password not in told
     for path, content in host.snapshot().items():
@@ -233,7 +157,7 @@ def test_a_generated_password_reaches_its_owner_and_nobody_else(host):
     # With the file away, a new one has a new password.
     (host.out / "a.p12").unlink()
     host.run(item)
-    assert password_of(host, host.out / "password.p7m") != password
+    assert password_in(host.out / "password.p7m", host.folder / "owner.key") != password
 
 
 def test_a_password_for_the_vault_is_relayed_until_it_is_there(host):
@@ -245,7 +169,7 @@ def test_a_password_for_the_vault_is_relayed_until_it_is_there(host):
     assert one["key_ids"] == [host.key_id("new")]
     message = host.folder / "message"
     message.write_bytes(base64.b64decode(one["message"]))
-    assert subjects_and_keys(host, host.out / "a.p12", password_of(host, message, "curve"))[0] == {host.key_id("new")}
+    assert keys_in(host.out / "a.p12", password_in(message, host.folder / "curve.key"))[0] == {host.key_id("new")}
     host.run(step="close", relay={"delivered": [item["dest"]]})
     assert host.run(item).relay["deliveries"] == []
 
@@ -267,7 +191,7 @@ def test_sealed_to_the_owner(host, form, owner):
         opened = part.get_payload(decode=True)
         assert b"To: a@b.example\r\n" in (host.out / "a.out").read_bytes()
     (host.folder / "opened").write_bytes(opened)
-    assert subjects_and_keys(host, host.folder / "opened", PASSWORD)[0] == {host.key_id("new")}
+    assert keys_in(host.folder / "opened", PASSWORD)[0] == {host.key_id("new")}
     assert host.run(item).results[0]["action"] == "kept"
 
 
@@ -363,8 +287,8 @@ def test_a_kill_between_message_and_file_is_mended(host, monkeypatch):
     monkeypatch.setattr(export, "_write", real)
     assert sorted(path.name for path in host.out.iterdir()) == ["password.p7m"]
     host.run(item)
-    password = password_of(host, host.out / "password.p7m")
-    assert subjects_and_keys(host, host.out / "a.p12", password)[0] == {host.key_id("new")}
+    password = password_in(host.out / "password.p7m", host.folder / "owner.key")
+    assert keys_in(host.out / "a.p12", password)[0] == {host.key_id("new")}
 
 
 def test_the_note_of_an_export_holds_public_facts_only(host):
