@@ -88,6 +88,14 @@ options:
         type: str
         choices: [required, possible, never]
         default: possible
+      unwrap:
+        description:
+          - Whether a key of the usage V(key_transport) on a token may also unwrap keys into that token (C(CKA_UNWRAP)),
+            for software that gets its session keys so. Its public half never wraps there.
+          - A key that M(keyops.lifecycle.key_recovery) brings back only decrypts, and is kept so where this host's
+            receipt shows its archive.
+        type: bool
+        default: false
       request:
         description:
           - Makes the certificate request of a new nonsigning key on a token. Such a key can sign nothing later.

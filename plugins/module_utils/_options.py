@@ -95,6 +95,7 @@ TOKEN = {
 KEY_ON_TOKEN = {
     "pin": {"type": "str", "no_log": True},
     "archive": {"type": "str", "choices": ["required", "possible", "never"], "default": "possible"},
+    "unwrap": {"type": "bool", "default": False},
     "request": {
         "type": "dict",
         "options": {

@@ -179,6 +179,38 @@ def test_the_token_enforces_the_usage(soft: TokenHost, tmp_path: Path) -> None:
     assert soft.tool("--type", "privkey", "--label", "use-sign", "--set-id", "01").returncode != 0
 
 
+def test_unwrapping_where_it_is_asked_for(soft: TokenHost, tmp_path: Path) -> None:
+    transports = {"usage": "key_transport", "algorithm": "rsa-2048"}
+    both = [soft.key("unwraps", **transports, unwrap=True), soft.key("only-decrypts", **transports)]
+    made = soft.run(*both)["results"]
+    assert not soft.run(*both)["changed"]
+    ids = {label: halves["Private"] for label, halves in soft.seen().items()}
+    wrapped, public = tmp_path / "wrapped", tmp_path / "public.pem"
+    session_key = tmp_path / "session-key"
+    session_key.write_bytes(secrets.token_bytes(32))
+
+    def unwrap(label: str, row: dict) -> subprocess.CompletedProcess[str]:
+        public.write_text(row["public_key"])
+        wrapped.write_bytes(openssl("pkeyutl", "-encrypt", "-pubin", "-inkey", public, "-in", session_key).stdout)
+        told = ("--mechanism", "RSA-PKCS", "--id", ids[label], "--input-file", str(wrapped), "--key-type", "AES:")
+        return soft.tool("--unwrap", *told, "--application-label", f"from-{label}", "--extractable")
+
+    done = unwrap("unwraps", made[0])
+    assert done.returncode == 0, done.stderr
+    refused = unwrap("only-decrypts", made[1])
+    assert refused.returncode != 0 and "C_UnwrapKey" in refused.stderr
+    # Its public half wraps nothing: with it, what the token holds could be had in the clear.
+    halves = soft.tool("--list-objects", "--type", "pubkey").stdout.split("Public Key Object")
+    assert not any("wrap" in half.split("Usage:")[1].split("\n")[0] for half in halves[1:])
+
+    told = soft.run({**both[0], "unwrap": False})
+    assert "UNWRAP is true" in told["msg"], told
+    told = soft.run({**both[1], "unwrap": True})
+    assert "UNWRAP is false" in told["msg"], told
+    soft.archived(made[1])  # as one that was recovered: it only decrypts
+    assert not soft.run({**both[1], "unwrap": True})["changed"]
+
+
 def test_requests_of_keys_on_a_token(soft: TokenHost, tmp_path: Path) -> None:
     signing = {"csr-ec": "ec-p256", "csr-rsa": "rsa-2048", "csr-ed": "ed25519"}
     names = {"subject": {"CN": "mail"}, "subject_alt_name": ["email:mail@example.com"]}
@@ -283,6 +315,7 @@ def test_what_could_never_be_archived_is_refused_when_it_is_made(soft: TokenHost
     ("options", "error_class", "said"),
     [
         ({"passphrase": "secret"}, "OptionError", "passphrase"),
+        ({"unwrap": True}, "OptionError", "unwrap"),
         ({"mode": "0640"}, "OptionError", "mode"),
         ({"pin": None}, "OptionError", "pin"),
         ({"key": "pkcs11:token=ops;object=a"}, "KeyReferenceError", "module-path"),

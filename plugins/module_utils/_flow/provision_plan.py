@@ -28,7 +28,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import refe
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, Receipt
 
 #: Options of an item that say something of keys on tokens, or of key files, only; with what they are when not given.
-_OF_TOKENS: dict = {"pin": None, "archive": "possible", "request": None, "accept_findings": []}
+_OF_TOKENS: dict = {"pin": None, "archive": "possible", "unwrap": False, "request": None, "accept_findings": []}
 _OF_FILES: dict = {"passphrase": None, "mode": "0600", "owner": None, "group": None}
 
 

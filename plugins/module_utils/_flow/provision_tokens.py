@@ -267,7 +267,7 @@ class Tokens:
         wish, token = decision.wish, self._open(decision.wish)
         uri, nonsigning = wish.token.uri, wish.usage in NONSIGNING
         extractable = nonsigning and wish.token.archive != "never"
-        new = NewKey(wish.algorithm, wish.usage, uri.label, uri.object_id, extractable)
+        new = NewKey(wish.algorithm, wish.usage, uri.label, uri.object_id, extractable, wish.token.unwrap)
         with named(wish.key):
             draft = Draft(token.session, new, signs=wish.token.request is not None)
             if wish.token.archive == "required":

@@ -30,7 +30,9 @@ def unprotected(wish: Wish, found: Found) -> list[str]:
     extractable = {"required": True, "never": False}.get(wish.token.archive)
     if extractable and found.receipt is not None:
         extractable = None  # it is archived, and one that was recovered stays inside
-    faults = templates.faults(found.token.private.attributes, wish.usage, extractable)
+    # One that was recovered only decrypts.
+    unwraps = None if wish.token.unwrap and found.receipt is not None else wish.token.unwrap
+    faults = templates.faults(found.token.private.attributes, wish.usage, extractable, unwraps)
     if extractable and "EXTRACTABLE is false" in faults:
         faults.append(
             "so it cannot be archived from there, and this host has no receipt of its archive. If the vault has "

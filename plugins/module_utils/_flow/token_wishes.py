@@ -23,6 +23,7 @@ class TokenWish:
         uri: with library, token and label.
         pin: the user PIN.
         archive: ``required``, ``possible`` or ``never``.
+        unwrap: whether it may unwrap keys into the token, too.
         request: the options of the request of a nonsigning key, or None.
         accept_findings: the promises that the token may break.
     """
@@ -30,6 +31,7 @@ class TokenWish:
     uri: TokenUri
     pin: str = field(repr=False)
     archive: str
+    unwrap: bool
     request: dict | None = field(compare=False)
     accept_findings: tuple[str, ...]
 
@@ -43,6 +45,9 @@ def read(item: dict, uri: TokenUri) -> TokenWish:
     usage, archive = item["usage"], item.get("archive") or "possible"
     if archive == "required" and usage is not None and usage not in NONSIGNING:
         raise OptionError(f"archive: a key of the usage {usage} signs, and such a key is never archived; leave it out")
+    unwrap = bool(item.get("unwrap"))
+    if unwrap and usage not in (None, "key_transport"):
+        raise OptionError(f"unwrap: a key of the usage {usage} unwraps nothing; only key_transport may")
     accepted = tuple(item.get("accept_findings") or ())
     unknown = [name for name in accepted if name not in probe.NAMES]
     if unknown:
@@ -51,4 +56,4 @@ def read(item: dict, uri: TokenUri) -> TokenWish:
     request = item.get("request")
     if request is not None and item["state"] == "present":
         check_request(request, usage, item["algorithm"])
-    return TokenWish(uri, session.pin_for(item.get("pin"), uri), archive, request, accepted)
+    return TokenWish(uri, session.pin_for(item.get("pin"), uri), archive, unwrap, request, accepted)

@@ -67,6 +67,7 @@ class NewKey:
         label: of both halves.
         object_id: of both halves; None for the first 20 bytes of the key ID.
         extractable: whether other keys of the token may wrap it. Never in clear.
+        unwraps: whether it may unwrap keys into the token; for ``key_transport`` only.
     """
 
     algorithm: str
@@ -74,6 +75,7 @@ class NewKey:
     label: str
     object_id: bytes | None = None
     extractable: bool = False
+    unwraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Draft:
             for half in (self._public, self.private):
                 kept.append(half.copy({**place, Attribute.MODIFIABLE: False}))
             private = objects.read(kept[1], self.public_key)
-            templates.check(private, self.new.usage, self.new.extractable)
+            templates.check(private, self.new.usage, self.new.extractable, self.new.unwraps)
         except (PKCS11Error, TokenMisbehaved) as error:
             for one in reversed(kept):
                 one.destroy()
@@ -166,7 +168,7 @@ class Draft:
 def _generate(session: Any, new: NewKey, signs: bool) -> tuple[Any, Any]:
     """A pair of session objects that can be changed, with the usage's attributes from the first moment."""
     changed = {Attribute.TOKEN: False, Attribute.MODIFIABLE: True}
-    private = {**templates.private_template(new.usage, new.extractable, signs), **changed}
+    private = {**templates.private_template(new.usage, new.extractable, signs, new.unwraps), **changed}
     public = {**templates.public_template(new.usage), **changed}
     if signs:
         public[Attribute.VERIFY] = True  # some tokens try a new pair: what signs must verify

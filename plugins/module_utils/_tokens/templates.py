@@ -33,17 +33,21 @@ _PUBLIC_USES = ("ENCRYPT", "VERIFY", "VERIFY_RECOVER", "WRAP")
 _MUST_TELL = ("sign", "extractable", "sensitive", "modifiable")
 
 
-def private_template(usage: str, extractable: bool, signs: bool = False) -> dict[Any, Any]:
+def private_template(usage: str, extractable: bool, signs: bool = False, unwraps: bool = False) -> dict[Any, Any]:
     """Every attribute that a private key of this usage has on a token, but for label, ID, type and value.
 
     Args:
         signs: a session key that may sign, and be changed, until it is copied (DESIGN, requests for certificates).
+        unwraps: UNWRAP was asked for. The public half never gets WRAP: with it and DECRYPT, what the token holds could
+            be had in the clear.
     """
     uses = _USES[usage][0]
     told: dict[str, bool] = {name: name in uses for name in _PRIVATE_USES}
     told.update(SENSITIVE=True, EXTRACTABLE=extractable, PRIVATE=True, MODIFIABLE=False, TOKEN=True)
     if signs:
         told.update(SIGN=True)
+    if unwraps:
+        told.update(UNWRAP=True)
     return _named(told)
 
 
@@ -58,17 +62,22 @@ def _named(attributes: dict[str, Any]) -> dict[Any, Any]:
     return {getattr(Attribute, name): value for name, value in attributes.items()}
 
 
-def faults(attributes: Mapping[str, bool], usage: str, extractable: bool | None = None) -> list[str]:
+def faults(
+    attributes: Mapping[str, bool], usage: str, extractable: bool | None = None, unwraps: bool | None = False
+) -> list[str]:
     """How a private key's attributes differ from what its usage demands; empty when it is what it should be.
 
     Args:
         attributes: of ``TokenObject``, in lower case.
         extractable: None for either, but for signing keys, which never are.
+        unwraps: None for either.
     """
     if usage in _SIGNING:
         extractable = False
     wanted = {name.lower(): name in _USES[usage][0] for name in _PRIVATE_USES}
-    wanted.update(sensitive=True, modifiable=False)
+    wanted.update(sensitive=True, modifiable=False, unwrap=bool(unwraps))
+    if unwraps is None:
+        del wanted["unwrap"]
     if extractable is not None:
         wanted["extractable"] = extractable
     found = [f"the token does not tell {name.upper()}" for name in _MUST_TELL if name not in attributes]
@@ -78,9 +87,9 @@ def faults(attributes: Mapping[str, bool], usage: str, extractable: bool | None 
     return found
 
 
-def check(one: TokenObject, usage: str, extractable: bool | None = None) -> None:
+def check(one: TokenObject, usage: str, extractable: bool | None = None, unwraps: bool = False) -> None:
     """Raise TokenMisbehaved unless the private key's attributes are those of its usage (read back from the token)."""
-    found = faults(one.attributes, usage, extractable)
+    found = faults(one.attributes, usage, extractable, unwraps)
     if found:
         raise TokenMisbehaved(
             f"the token made the key {one.label!r} for {usage} otherwise than it was told: {'; '.join(found)}. It was "
