@@ -60,6 +60,14 @@ def test_badkeys_finds_what_a_broken_generator_made() -> None:
     assert "--update-bl" in looked.note
 
 
+def test_badkeys_own_bad_keys() -> None:
+    """The public keys of its own tests: what they are known for is told. The rest needs the blocklist, or is fine."""
+    given = json.loads((Path(__file__).parent / "badkeys_keys.json").read_text())["keys"]
+    looked = weak_keys.look({name: ("rsa-2048", one["public_key"]) for name, one in given.items()}, "auto")
+    assert looked.found.keys() == {name for name, one in given.items() if one["told"]}
+    assert all(one["told"] is None or one["told"] in looked.found[name][1] for name, one in given.items())
+
+
 def test_publicly_known_key(cache: Path) -> None:
     known, fine = made.new_key(), made.new_key()
     list_key(cache, known.public_key().public_numbers().x)
