@@ -36,6 +36,8 @@ _NAME = "$EFS"
 #: What the attribute's name begins with on the disk; its last letter may be where a block ends (``Volume.containing``).
 _TRACE = _NAME[:3].encode("utf-16-le")
 _LONGEST_PART = 255
+_LONGEST_PATH = 3072
+_MOST_TOLD, _LONGEST_TOLD = 5, 200
 _DRIVE = re.compile(r"[A-Za-z]:")
 _OURS = ".keyops-"
 
@@ -85,18 +87,24 @@ class Unreadable:
 def find(volume: Volume) -> Iterator[EncryptedFile | Unreadable]:
     """The encrypted files of the volume, in the order of its table."""
     for number in volume.containing(_TRACE):
-        paths: list[tuple[str, ...]] = []
-        try:
-            entry = volume.entry(number)
-            paths = sorted(volume.paths(entry))
-            metadata = entry.find(LOGGED_STREAM, _NAME)
-            # A folder has the attribute so that new files in it are encrypted.
-            if metadata is not None and not entry.folder:
-                yield _file(volume, entry, paths, metadata)
-        except DataError as error:
-            yield Unreadable(number, paths[0] if paths else (), error)
-        except FormatError as error:
-            yield Unreadable(number, paths[0] if paths else (), DataDamaged(str(error)))
+        found = read(volume, number)
+        if found is not None:
+            yield found
+
+
+def read(volume: Volume, number: int) -> EncryptedFile | Unreadable | None:
+    """What the record is: an encrypted file, one that cannot be read, or something else."""
+    paths: list[tuple[str, ...]] = []
+    try:
+        entry = volume.entry(number)
+        paths = sorted(volume.paths(entry))
+        metadata = entry.find(LOGGED_STREAM, _NAME)
+        # A folder has the attribute so that new files in it are encrypted.
+        return None if metadata is None or entry.folder else _file(volume, entry, paths, metadata)
+    except DataError as error:
+        return Unreadable(number, paths[0] if paths else (), error)
+    except FormatError as error:
+        return Unreadable(number, paths[0] if paths else (), DataDamaged(str(error)))
 
 
 def _file(volume: Volume, entry: Entry, paths: list[tuple[str, ...]], metadata: Attribute) -> EncryptedFile:
@@ -111,6 +119,8 @@ def _file(volume: Volume, entry: Entry, paths: list[tuple[str, ...]], metadata: 
         raise DataDamaged("by its size it is larger than the volume")
     holders = efs_metadata.holders(volume.read(metadata, efs_metadata.LONGEST))
     path, *others = paths or [("?", f"record-{entry.number}")]
+    if len("/".join(path).encode("utf-8", "replace")) > _LONGEST_PATH:
+        raise DataUnsupported("its path is longer than this host's file systems take")
     streams = tuple(one.name for one in entry.attributes if one.kind == DATA and one.name)
     return EncryptedFile(entry.number, path, tuple(others), data, entry.modified(), tuple(holders), streams)
 
@@ -152,3 +162,9 @@ def _is_safe(part: str) -> bool:
     if part in ("", ".", "..") or "/" in part or "\0" in part or part.startswith(_OURS):
         return False
     return len(part.encode("utf-8", "surrogatepass")) <= _LONGEST_PART
+
+
+def told(names: Sequence[str]) -> str:
+    """Some of the names, as people read them; a volume may be made up, and have very many long ones."""
+    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return ", ".join(name[:_LONGEST_TOLD] for name in names[:_MOST_TOLD]) + more

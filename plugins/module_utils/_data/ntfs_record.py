@@ -29,6 +29,8 @@ _MOST_EXTENSIONS = 4096
 _DOS_NAME = 2
 _END = 0xFFFFFFFF
 _LARGEST = 1 << 62
+#: 2^32 seconds after 1970; what is later is no time but damage, and not every file system has it.
+_LATEST = 2**32 * 10**7
 _DAMAGED = "a record of the volume is damaged"
 
 
@@ -82,7 +84,8 @@ class Entry:
         if facts is None or len(facts.value or b"") < 16:
             return 0
         (ticks,) = struct.unpack_from("<Q", facts.value or b"", 8)
-        return max(0, ticks - 116_444_736_000_000_000) * 100 if ticks < 1 << 62 else 0
+        since = ticks - 116_444_736_000_000_000
+        return since * 100 if 0 < since < _LATEST else 0
 
 
 def fixed(record: bytes) -> bytes:
