@@ -22,6 +22,8 @@ import pytest
 import story
 import yaml
 from efs_image import EfsFile, content_of, make_image
+from leak_hunt import hunter, key_numbers
+from leak_hunt.needles import Secret
 from local_play import Controller, task
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "efs.md"
@@ -41,6 +43,7 @@ class Case:
     again: dict = field(default_factory=dict)
     by_agent: dict = field(default_factory=dict)
     key_files: list[str] = field(default_factory=list)
+    secrets: list[Secret] = field(default_factory=list, repr=False)
 
     def row(self, name: str, source: int = 0) -> dict:
         """What a task returned of one source."""
@@ -160,6 +163,8 @@ def _case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     ids = [hashlib.sha256(story.openssl("pkey", "-pubin", "-outform", "DER", stdin=one)).hexdigest() for one in public]
     case = Case(folder, {one.path: one for one in files}, dict(zip(OWNERS, ids)), [sum_of(image), sum_of(short)])
 
+    for name in ("anna-2023", "anna-2025"):
+        case.secrets += key_numbers.secrets_of(name, key_numbers.load((keys / f"{name}.key").read_bytes(), None))
     gone = [{"key": str(keys / f"{name}.key"), "state": "absent"} for name in OWNERS]
     controller.run(host, [*archiving(scene, keys, state), task("private_key", keys=gone, **state)])
     case.key_files = [path.name for path in keys.glob("*.key")]
@@ -247,6 +252,15 @@ def test_the_agents_key_opens_what_it_is_for(case: Case) -> None:
     row = case.row("by_agent")
     assert row["key_ids"] == {case.key_ids["dra"]: len(opened)}
     assert {one["reason"] for one in row["failures"]} == {"NoKeyForData"} and row["failed"] == 2
+
+
+def test_the_users_keys_are_nowhere(case: Case, tmp_path: Path) -> None:
+    """Neither in the folder, nor in the vault, in what the plays printed, or in the host's state."""
+    assert len(case.secrets) == 12
+    assert not hunter.search(hunter.files_below(case.folder, "efs"), case.secrets, tmp_path)
+    # The search finds what is there: the agent's key, which went into a file.
+    agent = key_numbers.load((case.folder / "pc1/dra.key").read_bytes(), None)
+    assert hunter.search(hunter.files_below(case.folder, "efs"), key_numbers.secrets_of("dra", agent), tmp_path)
 
 
 def test_the_sources_are_untouched(case: Case) -> None:
