@@ -191,9 +191,10 @@ class Agent:
 
     def lift(self, vault_path: Path, key_id: str, freeze_id: str, **more: object) -> dict:
         """Lift a key's freezes on the agent's machine."""
-        machine = Machine(self.name, self.folder, vault_path, on_relay=more.pop("on_relay", None))
+        machine = Machine(self.name, self.folder, vault_path, on_relay=more.pop("on_relay", None), store=self.card)
         options: dict = {"key_id": key_id, "freeze_id": freeze_id, "reason": "a test", "agent": self.name, **more}
-        return machine.run("freeze_lift", **{"signing_key": str(self.folder / "signing.key"), **options})
+        pin = {"signing_key_pin": self.card.pins["pin"]} if self.card else {}
+        return machine.run("freeze_lift", **{"signing_key": self._place("signing"), **pin, **options})
 
     def _place(self, kind: str) -> str:
         return self.card.uri("card", object=kind) if self.card else str(self.folder / f"{kind}.key")

@@ -176,6 +176,16 @@ def test_one_agent_is_one_voice_and_nobody_speaks_for_another(case: Case) -> Non
     assert not case.holds()
 
 
+def test_a_lift_signed_by_a_smart_card_counts_beside_one_by_a_file(scene: story.Scene, tmp_path) -> None:
+    # softhsm2-util imports no key that agrees.
+    scene.agents[0] = story.make_agent(tmp_path / "agents", "agent-1", "RSA:2048", wrapping="RSA:2048")
+    scene.agents[0].take_card()
+    case = Case(scene)
+    assert case.lift(0)["changed"] and not case.lift(0)["changed"]
+    case.lift(1)
+    assert not case.holds()
+
+
 @pytest.mark.parametrize(
     "changed", [{"key_id": "a" * 64}, {"freeze_id": "b" * 64}, {"agent_id": "c" * 64}], ids=lambda one: next(iter(one))
 )
