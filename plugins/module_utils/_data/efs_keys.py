@@ -16,6 +16,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._data.efs_files i
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.efs_metadata import FileKey, Holder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import DataError, NoKeyForData
 
+#: A volume may be made up, and name one certificate very often; a token takes its time for each.
+_MOST_TRIED = 64
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -43,7 +46,7 @@ def opened(file: EncryptedFile, keys: Sequence[Decryptor]) -> Opened:
     fitting = [(key.serves(holder.key), holder, key) for holder in file.holders for key in keys]
     candidates = [one[1:] for answer in (True, None) for one in fitting if one[0] is answer]
     problem: DataError | None = None
-    for holder, key in candidates:
+    for holder, key in candidates[:_MOST_TRIED]:
         try:
             return Opened(key, holder, efs_metadata.open_blob(key.open(holder.key, 0)))
         except DataError as error:

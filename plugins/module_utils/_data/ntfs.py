@@ -11,7 +11,9 @@ data.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
 import os
 import stat
 import struct
@@ -34,6 +36,8 @@ _BOOT = 512
 _CHUNK = 1 << 20
 _LONGEST_LIST = 1 << 20
 _DEEPEST = 256
+#: How many further records are read in all, and for each record of the table: a bound for a volume that is made up.
+_MOST_FURTHER, _FURTHER_EACH = 100_000, 32
 
 
 class Volume:
@@ -62,9 +66,22 @@ class Volume:
         self._folders: dict[int, tuple[int, str] | None] = {}
         # Its first record says where the table is, perhaps by way of further records in the part that it tells itself.
         one = self._record_size
-        self._table = Attribute(DATA, "", 0, one, one, runs=(Run(table, one // self.cluster + 1),))
-        self._table = self._own_data(ntfs_record.joined(ntfs_record.pieces(self._record(0))))
-        self._table = self._own_data(self.entry(0).attributes)
+        self._left = _MOST_FURTHER
+        self._use_table(Attribute(DATA, "", 0, one, one, runs=(Run(table, one // self.cluster + 1),)))
+        self._use_table(self._own_data(ntfs_record.joined(ntfs_record.pieces(self._record(0)))))
+        self._use_table(self._own_data(self.entry(0).attributes))
+        self._left += _FURTHER_EACH * (self._table.size // one)
+
+    def _use_table(self, table: Attribute) -> None:
+        """Keep where the pieces of the table are: (place in it, place in the image or None, length)."""
+        self._table = table
+        self._pieces: list[tuple[int, int | None, int]] = []
+        place = 0
+        with contextlib.suppress(FormatError):  # what is missing is not there when it is read
+            for offset, length in self.extents(table):
+                self._pieces.append((place, offset, length))
+                place += length
+        self._places = [piece[0] for piece in self._pieces]
 
     def _own_data(self, attributes: tuple[Attribute, ...]) -> Attribute:
         data = next((one for one in attributes if one.kind == DATA and not one.name), None)
@@ -97,19 +114,17 @@ class Volume:
                 size = min(_CHUNK, length - start)
                 yield bytes(size) if offset is None else self._pread(offset + start, size)
 
-    def extents(self, attribute: Attribute, start: int = 0) -> Iterator[tuple[int | None, int]]:
-        """(place in the image, or None for a hole; length) of all pieces from ``start`` up to the attribute's size.
+    def extents(self, attribute: Attribute) -> Iterator[tuple[int | None, int]]:
+        """(place in the image, or None for a hole; length) of all pieces up to the attribute's size.
 
         Raises:
             FormatError: the pieces end before the attribute does.
         """
-        left = attribute.size - start
+        left = attribute.size
         for run in attribute.runs:
-            length = run.count * self.cluster
-            skipped, start = min(start, length), max(0, start - length)
-            length = min(left, length - skipped)
+            length = min(left, run.count * self.cluster)
             if length > 0:
-                yield None if run.start is None else run.start * self.cluster + skipped, length
+                yield None if run.start is None else run.start * self.cluster, length
                 left -= length
         if left > 0:
             raise FormatError("it is damaged: the volume does not say where all of it is")
@@ -135,12 +150,16 @@ class Volume:
         """A part of the table, as far as it is there."""
         content = b""
         with contextlib.suppress(FormatError):
-            for offset, length in self.extents(self._table, place):
-                wanted = min(length, size - len(content))
-                content += bytes(wanted) if offset is None else self._pread(offset, wanted)
-                if len(content) == size:
+            for begin, offset, length in itertools.islice(self._pieces, self._piece_at(place), None):
+                skipped = place + len(content) - begin
+                wanted = min(length - skipped, size - len(content))
+                if wanted <= 0:
                     break
+                content += bytes(wanted) if offset is None else self._pread(offset + skipped, wanted)
         return content
+
+    def _piece_at(self, place: int) -> int:
+        return max(0, bisect.bisect_right(self._places, place) - 1)
 
     def entry(self, number: int) -> Entry:
         """A file or folder with all its attributes, those in further records too.
@@ -154,6 +173,9 @@ class Volume:
             raise FormatError(f"record {number} of the volume is no file")
         pieces = ntfs_record.pieces(base)
         for extension in self._further(pieces, number):
+            self._left -= 1
+            if self._left < 0:
+                raise FormatError("the records of the volume refer to each other more often than is possible")
             record = self._record(extension)
             if ntfs_record.header(record)[2] == number:
                 pieces += ntfs_record.pieces(record)

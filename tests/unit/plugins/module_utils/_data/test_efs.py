@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from efs_image import AGENT_USAGE, USER_USAGE, EfsFile, content_of
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import efs, ntfs, ntfsdecrypt
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import efs, efs_metadata, ntfs, ntfsdecrypt
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.ntfs_record import LOGGED_STREAM
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import DECRYPTED, FAILED, Source
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, HostError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    DataDamaged,
+    DataNotOpened,
+    DataUnsupported,
+    FormatError,
+    HostError,
+)
 
 #: Who there is: extended key usage.
 PEOPLE = {
@@ -200,6 +209,57 @@ def test_a_key_without_certificates_is_tried(world: World, tmp_path: Path) -> No
     found = run(world.image, tmp_path / "out", world.key("anna", certificates=False))
     assert decrypted(found) == of(world, "anna")
     require_same(world, tmp_path / "out", decrypted(found))
+
+
+def test_an_altered_file_key_does_not_open(world: World, tmp_path: Path) -> None:
+    """Neither with ntfsdecrypt nor on a token, and the reason does not tell what is wrong."""
+    name = "Users/anna/desx.txt"
+    with world.image.open("rb") as image:
+        volume = ntfs.Volume(image.fileno())
+        entry = next(
+            one for one in map(volume.entry, volume.containing(b"$\0E\0")) if volume.paths(one)[0][-1] == "desx.txt"
+        )
+        (holder,) = efs_metadata.holders(volume.read(entry.find(LOGGED_STREAM, "$EFS"), efs_metadata.LONGEST))
+    content = world.image.read_bytes()
+    # The middle of it: the ends of a block in a record stand elsewhere.
+    piece = holder.key.encrypted[::-1][64:128]
+    assert content.count(piece) == 1
+    image = tmp_path / "altered.ntfs"
+    image.write_bytes(content.replace(piece, piece[:-1] + bytes([piece[-1] ^ 1])))
+    for token in (False, True):
+        found = run(image, tmp_path / "out", world.key("anna", token=token), files=(name,))
+        assert reasons(found) == {name: "DataNotOpened"}
+
+
+@pytest.mark.parametrize(
+    ("size", "cipher", "error"),
+    [
+        (32, 0x6610, None),
+        (24, 0x6603, None),
+        (16, 0x6604, None),
+        (16, 0x660E, DataUnsupported),
+        (8, 0x6601, DataUnsupported),
+        (31, 0x6610, DataNotOpened),
+        (32, 0x1234, DataNotOpened),
+    ],
+)
+def test_ciphers_of_files(size: int, cipher: int, error: type | None) -> None:
+    blob = struct.pack("<4I", size, 0, cipher, 0) + bytes(size)
+    if error is None:
+        assert efs_metadata.open_blob(blob).key == bytes(size)
+        return
+    with pytest.raises(error):
+        efs_metadata.open_blob(blob)
+
+
+def test_metadata_that_is_no_metadata() -> None:
+    chance = random.Random(5)
+    for dummy in range(3000):
+        content = bytearray(chance.randbytes(chance.choice((0, 80, 90, 400))))
+        if len(content) > 84:
+            content[8:12], content[64:68], content[84:88] = b"\2\0\0\0", b"\x54\0\0\0", b"\1\0\0\0"
+        with contextlib.suppress(DataDamaged, DataUnsupported):
+            assert len(efs_metadata.holders(bytes(content))) <= 1
 
 
 def test_a_renewed_certificate_alone_does_not_open(world: World, tmp_path: Path) -> None:
