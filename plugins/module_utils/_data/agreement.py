@@ -117,11 +117,11 @@ def _shared_info(agreed: Agreed, size: int) -> bytes:
 
 
 def _unwrap_3des(key: bytes, wrapped: bytes) -> bytes:
-    """RFC 3217 section 3.2."""
-    if len(wrapped) != 40:
+    """RFC 3217 section 3.2; programs wrap keys of every size with it."""
+    if len(wrapped) % 8 or not 24 < len(wrapped) <= 64:
         raise ValueError("not a wrapped 3DES key")
     inner = ciphers.cbc("3des", key, bytes.fromhex("4adda22c79e82105"), wrapped)[::-1]
     opened = ciphers.cbc("3des", key, inner[:8], inner[8:])
-    if not hmac.compare_digest(hashlib.sha1(opened[:24]).digest()[:8], opened[24:]):  # noqa: S324
+    if not hmac.compare_digest(hashlib.sha1(opened[:-8]).digest()[:8], opened[-8:]):  # noqa: S324
         raise ValueError("not wrapped with this key")
-    return opened[:24]
+    return opened[:-8]

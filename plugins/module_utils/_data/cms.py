@@ -68,7 +68,7 @@ _MOST_RECIPIENTS = 5_000
 _MOST_TRIES = 64
 #: Everything in a message but its content.
 _LARGEST_PART = 64 * 1024
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 #]{1,40})-----\s*(.*?)\s*-----END \1-----", re.DOTALL)
+_PEM_BEGIN = re.compile(rb"\s*-----BEGIN ([A-Z0-9 #]{1,40})-----")
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,7 @@ def unarmored(data: bytes) -> Any:
     """
     begin = data[:4096].lstrip()
     if begin.startswith(b"-----BEGIN"):
-        found = _PEM.search(data)
-        if not found:
-            raise DataDamaged("the PEM block has no end")
-        return memoryview(_base64(found[2].rsplit(b"\n\n", 1)[-1]))
+        return memoryview(_base64(_pem_body(data)))
     if data[:1] != b"\x30" and looks_like_base64(begin):
         return memoryview(_base64(data))
     return memoryview(data)
@@ -219,6 +216,15 @@ def _named(recipient: RecipientId) -> str:
 
 
 # --- the structure ---------------------------------------------------------------------------------------------------
+
+
+def _pem_body(data: bytes) -> bytes:
+    """The base64 of the first block, without the headers that it may have."""
+    begin = _PEM_BEGIN.match(data)
+    end = -1 if begin is None else data.find(b"-----END " + begin[1] + b"-----", begin.end())
+    if begin is None or end < 0:
+        raise DataDamaged("the PEM block has no end")
+    return data[begin.end() : end].replace(b"\r", b"").strip().rsplit(b"\n\n", 1)[-1]
 
 
 def _base64(text: bytes) -> bytes:

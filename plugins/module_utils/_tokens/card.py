@@ -6,7 +6,8 @@
 
 So the one reader of sealed messages and the one signer of statements serve agents with key files and with smart cards.
 
-- Only what those two ask for is here: RSA-OAEP, ECDH, and the signatures of DSSE statements.
+- Only what those two ask for is here, and what other people's messages need: RSA-OAEP, ECDH, RSA PKCS#1 v1.5 for
+  decrypting, and the signatures of DSSE statements.
 - Many cards do RSA-OAEP with SHA-1 only, or none: then the token does the bare RSA operation (CKM_RSA_X_509), and the
   padding is taken off here, in the same process that would get the plaintext anyway. A wrong padding is an error like
   every other; whoever calls makes no difference of it (cms_open, step 3).
@@ -183,20 +184,29 @@ class _RsaKey(_Key):
         return int(self._public_key.key_size)
 
     def decrypt(self, ciphertext: bytes, padding: Any) -> bytes:
-        """RSA-OAEP; ``padding`` is cryptography's.
+        """RSA-OAEP, or PKCS#1 v1.5 (messages of other programs); ``padding`` is cryptography's.
 
         Raises:
             ValueError: the padding is wrong, as with cryptography.
             TokenError: the token does not decrypt with this key.
         """
-        # Public names came with cryptography 42.
-        name, mask_name = padding._algorithm.name, padding._mgf._algorithm.name
-        mechanism, mask = Mechanism[name.upper().replace("SHA1", "SHA_1")], MGF[name.upper()]
-        label = padding._label or b""
-        if name != mask_name:
-            raise TokenError("RSA-OAEP is done with one hash function only")
         if len(ciphertext) != (self.key_size + 7) // 8:
             raise ValueError("the ciphertext does not have the key's size")
+        try:
+            if padding.name == "EMSA-PKCS1-v1_5":
+                return self._first("decrypting", lambda: self._handle.decrypt(ciphertext, mechanism=Mechanism.RSA_PKCS))
+            return self._decrypt_oaep(ciphertext, padding)
+        except TokenError as error:
+            # What depends on the ciphertext must look like every other wrong padding.
+            if isinstance(error.__cause__, PKCS11Error) and name_of(error.__cause__) in _OF_THE_DATA:
+                raise ValueError("decryption failed") from error
+            raise
+
+    def _decrypt_oaep(self, ciphertext: bytes, padding: Any) -> bytes:
+        # Public names came with cryptography 42.
+        name, mask_name = padding._algorithm.name, padding._mgf._algorithm.name
+        mechanism, mask = Mechanism[name.upper().replace("SHA1", "SHA_1")], MGF[mask_name.upper()]
+        label = padding._label or b""
 
         def whole() -> Any:
             return self._handle.decrypt(
@@ -205,15 +215,9 @@ class _RsaKey(_Key):
 
         def bare() -> Any:
             block = self._handle.decrypt(ciphertext, mechanism=Mechanism.RSA_X_509)
-            return _without_oaep(block.rjust(len(ciphertext), b"\0"), name, label)
+            return _without_oaep(block.rjust(len(ciphertext), b"\0"), name, label, mask_name)
 
-        try:
-            return self._first("decrypting", whole, bare)
-        except TokenError as error:
-            # What depends on the ciphertext must look like every other wrong padding.
-            if isinstance(error.__cause__, PKCS11Error) and name_of(error.__cause__) in _OF_THE_DATA:
-                raise ValueError("decryption failed") from error
-            raise
+        return self._first("decrypting", whole, bare)
 
     def sign(self, data: bytes, padding: Any, algorithm: Any) -> bytes:
         """RSASSA-PSS with SHA-256 and a salt of 32 bytes, as in statements, or PKCS#1 v1.5, as in certificates."""
@@ -269,7 +273,7 @@ class _EdKey(_Key):
         return self._first("signing", lambda: self._handle.sign(data, mechanism=Mechanism.EDDSA))
 
 
-def _without_oaep(block: bytes, hash_name: str, label: bytes = b"") -> bytes:
+def _without_oaep(block: bytes, hash_name: str, label: bytes = b"", mask_name: str = "") -> bytes:
     """EME-OAEP decoding (RFC 8017 section 7.1.2, step 3).
 
     Raises:
@@ -277,8 +281,9 @@ def _without_oaep(block: bytes, hash_name: str, label: bytes = b"") -> bytes:
     """
     size = hashlib.new(hash_name).digest_size
     masked_seed, masked = block[1 : 1 + size], block[1 + size :]
-    seed = _xor(masked_seed, _mask(masked, size, hash_name))
-    data = _xor(masked, _mask(seed, len(masked), hash_name))
+    mask_name = mask_name or hash_name
+    seed = _xor(masked_seed, _mask(masked, size, mask_name))
+    data = _xor(masked, _mask(seed, len(masked), mask_name))
     expected = hashlib.new(hash_name, label).digest()
     sound = hmac.compare_digest(data[:size], expected) & (block[0] == 0)
     rest = data[size:].lstrip(b"\0")
