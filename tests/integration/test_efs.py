@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pytest
 import story
+import tokens
 import yaml
-from efs_image import EfsFile, content_of, make_image
+from efs_image import CIPHERS, EfsFile, content_of, make_image
 from leak_hunt import hunter, key_numbers
 from leak_hunt.needles import Secret
 from local_play import Controller, task
@@ -270,3 +271,31 @@ def test_the_sources_are_untouched(case: Case) -> None:
 def test_the_sealed_folder_verifies_from_outside(case: Case) -> None:
     command = ["sha256sum", "--check", "--strict", "--quiet", "outputs.sha256"]
     subprocess.run(command, cwd=case.folder / "case", check=True)
+
+
+def test_a_key_that_stays_on_its_token(tmp_path: Path) -> None:
+    """ntfsdecrypt cannot be given it: the token opens each file's key, and the content is decrypted here."""
+    key, certificate, image = (tmp_path / name for name in ("key.pem", "certificate.pem", "volume.ntfs"))
+    story.make_certificate(key, certificate, "anna", "RSA:2048", "keyEncipherment")
+    files = [
+        EfsFile(f"{cipher}.bin", content_of(cipher, 9000), [certificate.read_text()], cipher=cipher)
+        for cipher in CIPHERS
+    ]
+    make_image(image, files)
+    token = tokens.softhsm(tmp_path / "token")
+    pins = tokens.new_pins()
+    named = ["--token", "card", "--label", "efs", "--id", "01", "--pin", pins["pin"]]
+    for command in (
+        ["--init-token", "--free", "--label", "card", "--so-pin", pins["so_pin"], "--pin", pins["pin"]],
+        ["--import", str(key), *named],
+    ):
+        assert token.run(["softhsm2-util", *command]).returncode == 0
+    key.unlink()
+    item = {"key": token.uri("card", object="efs"), "pin": pins["pin"], "passphrase": None}
+    source = {"src": str(image), "dest": str(tmp_path / "out"), "kind": "auto", "files": []}
+    params = {"keys": [{**item, "certificates": [str(certificate)]}], "sources": [source], "seal": None}
+    answer = token.call("recover_data", **params, state_dir=str(tmp_path / "state"), report=None, request_id=None)
+    (row,) = answer["results"]
+    assert row["kind"] == "ntfs" and row["decrypted"] == len(CIPHERS) and not row["failed"]
+    for file in files:
+        assert (tmp_path / "out" / file.path).read_bytes() == file.content
