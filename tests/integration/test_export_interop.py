@@ -188,7 +188,6 @@ def test_files_of_openssl_and_certtool_are_read(host: Host) -> None:
         "old": ("-legacy",),  # RC2 with 40 bits for the certificates
         "older": ("-legacy", "-descert", "-macalg", "sha1"),
         "sha512": ("-macalg", "sha512", "-iter", "30000"),
-        "unsealed": ("-nomac",),
     }
     for name, options in forms.items():
         path = host.out / f"openssl-{name}.p12"

@@ -21,7 +21,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import c
 
 _FORMAT = "keyops-exported/1"
 _FIELDS = {"dest": str, "made": list}
-_MADE = {"digest": str, "facts": dict, "keys": list, "password_digest": str, "pending": str, "created": str}
+_MADE = {
+    **{"digest": str, "facts": dict, "keys": list, "password_digest": str},
+    **{"pending": str, "told": bool, "created": str},
+}
 _KEY = {"key": str, "key_id": str}
 _KEPT = 2
 
@@ -36,6 +39,7 @@ class Made:
         keys: ``{"key", "key_id"}`` of each key.
         password_digest: SHA-256 of the message with its password, or empty.
         pending: base64 of that message, as long as the vault does not have it; ciphertext.
+        told: whether the vault's log has the event of it.
         created: when.
     """
 
@@ -44,6 +48,7 @@ class Made:
     keys: list = field(default_factory=list)
     password_digest: str = ""
     pending: str = ""
+    told: bool = False
     created: str = ""
 
 

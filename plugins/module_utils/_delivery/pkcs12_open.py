@@ -5,7 +5,8 @@
 """PKCS#12 read whole with its password, whoever wrote it: what keys and certificates are in it, and how it is
 protected.
 
-Unlike the search of a host (_keys/pkcs12.py), this wants everything: the MAC must fit, and nothing may stay closed.
+Unlike the search of a host (_keys/pkcs12.py), this wants everything: the MAC must fit, and nothing may stay closed. No
+part is opened before the MAC has shown that whoever made the file knew the password.
 What is read here only for old files (RC2 and RC4) is left to cryptography, after its work was found to be bounded.
 """
 
@@ -58,13 +59,13 @@ class Opened:
         keys: in the order of their key IDs.
         chain: digests of certificates that belong to none of the keys, sorted.
         profile: its name, or ``other``.
-        mac: of pkcs12_mac, or None for a file without one.
+        mac: of pkcs12_mac.
     """
 
     keys: tuple[Stored, ...]
     chain: tuple[str, ...]
     profile: str
-    mac: pkcs12_mac.Mac | None
+    mac: pkcs12_mac.Mac
 
 
 def read(data: bytes, password: str) -> Opened:
@@ -86,7 +87,11 @@ def _read(data: bytes, password: str) -> Opened:
     fields = der.read_sequence(ber.to_der(data))
     if not 2 <= len(fields) <= 3 or fields[0].integer() != 3:
         raise FormatError("it does not begin like one")
-    mac = pkcs12_mac.check(fields[2], _safe(fields[1]), password) if len(fields) == 3 else None
+    safe = _safe(fields[1])
+    if len(fields) == 2:
+        # Then anybody can have written it, and asked for any work.
+        raise FormatError("it has no MAC, so it may have been altered")
+    mac = pkcs12_mac.check(fields[2], safe, password)
     contents = pkcs12.read(data, password)
     schemes = [profiles.scheme_of(one) for one in contents.algorithms]
     if sum(one.iterations for one in schemes) > _MOST_ITERATIONS:
@@ -94,7 +99,7 @@ def _read(data: bytes, password: str) -> Opened:
     if contents.closed:
         contents = _by_library(data, password, contents, schemes)
     keys, chain = _told(contents)
-    return Opened(keys, chain, profiles.profile_of(schemes, mac.hash if mac else "none"), mac)
+    return Opened(keys, chain, profiles.profile_of(schemes, mac.hash), mac)
 
 
 def _safe(element: der.Element) -> bytes:

@@ -13,7 +13,7 @@ This is the one place where a private key leaves its file on purpose (DESIGN, ru
    goes on. A generated password is never in a result, in a relay or in a note; only sealed to its owner.
 
 Steps: ``facts`` tells key IDs and usages for the controller to compare with the vault, and writes nothing. ``close``
-notes which messages the vault has.
+notes of which exports the vault has the event, and the message with the password.
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ class _Plan:
 def run(task: HostTask) -> FlowResult:
     """See the module's docstring.
 
-    Relay in: ``{"signing": [usages that may go into tokens]}``; for ``close`` ``{"delivered": [dest]}``. Out:
-    ``{"deliveries": [{"dest", "key_ids", "digest", "message"}]}``, what the vault does not have yet.
+    Relay in: ``{"signing": [usages that may go into tokens]}``; for ``close`` ``{"told": [dest]}``. Out:
+    ``{"untold": [{"dest", "format", "key_ids", "digest", "message"}]}``, what the vault does not know yet.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     if task.step == "close":
-        return _close(state_dir, task.relay["delivered"])
+        return _close(state_dir, task.relay["told"])
     wishes = wishing.read_wishes(task.params["exports"])
     known = [exported.read(state_dir, wish.dest) for wish in wishes]
     allowed = (task.relay or {}).get("signing", [])
@@ -110,9 +110,9 @@ def run(task: HostTask) -> FlowResult:
         done = [_carried_out(plan, state_dir, on_tokens) if not task.check_mode else (plan, None) for plan in plans]
     rows = [_row(plan, made) for plan, made in done]
     warnings += [text for plan in plans for text in plan.warnings]
-    pending = [] if task.check_mode else _pending(wishes, state_dir)
+    untold = [] if task.check_mode else _untold(wishes, state_dir)
     changed = any(row["changed"] for row in rows)
-    return FlowResult(changed, rows, diff=_diff(plans), relay={"deliveries": pending}, warnings=warnings)
+    return FlowResult(changed, rows, diff=_diff(plans), relay={"untold": untold}, warnings=warnings)
 
 
 def _known_key(wish: Wish, source: Source) -> dict:
@@ -129,19 +129,21 @@ def _tokens(task: HostTask, wishes: Sequence[Wish], state_dir: str) -> Any:
     return export_tokens.opened(mine, None if task.check_mode else state_dir)
 
 
-def _close(state_dir: str, delivered: Sequence[str]) -> FlowResult:
-    for dest in delivered:
-        exported.write(state_dir, dest, tuple(replace(one, pending="") for one in exported.read(state_dir, dest)))
+def _close(state_dir: str, told: Sequence[str]) -> FlowResult:
+    for dest in told:
+        known = tuple(replace(one, pending="", told=True) for one in exported.read(state_dir, dest))
+        exported.write(state_dir, dest, known)
     return FlowResult(False, [])
 
 
-def _pending(wishes: Sequence[Wish], state_dir: str) -> list[dict]:
+def _untold(wishes: Sequence[Wish], state_dir: str) -> list[dict]:
     found = []
     for wish in wishes:
         for one in exported.read(state_dir, wish.dest)[-1:]:
-            if one.pending:
+            if not one.told:
                 key_ids = sorted(key["key_id"] for key in one.keys)
-                found.append({"dest": wish.dest, "key_ids": key_ids, "digest": one.digest, "message": one.pending})
+                facts = {"dest": wish.dest, "format": wish.format, "key_ids": key_ids}
+                found.append({**facts, "digest": one.digest, "message": one.pending})
     return found
 
 
@@ -252,9 +254,9 @@ def _opened(wish: Wish, content: bytes) -> dict:
         {"key_id": one.key_id, "certificate": one.certificate, "friendly_name": one.friendly_name}
         for one in opened.keys
     ]
-    mac = f"{opened.mac.kind}-{opened.mac.hash}" if opened.mac else None
+    mac = f"{opened.mac.kind}-{opened.mac.hash}"
     profile = opened.profile
-    if opened.mac and opened.mac.iterations != profiles.PROFILES.get(profile, wish.profile).iterations:
+    if opened.mac.iterations != profiles.PROFILES.get(profile, wish.profile).iterations:
         profile = "other"
     return {"format": "pkcs12", "profile": profile, "mac": mac, "keys": keys, "chain": list(opened.chain), **nothing}
 

@@ -126,7 +126,15 @@ def read_wishes(items: Sequence[dict]) -> list[Wish]:
     written = [one.dest for one in wishes] + [one.handover.dest for one in wishes if one.handover and one.handover.dest]
     if len(set(written)) != len(written):
         raise OptionError("exports: two of them would write the same file")
+    read = {os.path.realpath(path) for item in items for key in item["keys"] for path in _read_by(key)}
+    for path in written:
+        if os.path.realpath(path) in read:
+            raise OptionError(f"exports: {path} would be overwritten, and is read as a key or certificate")
     return wishes
+
+
+def _read_by(key: dict) -> list[str]:
+    return [path for path in (key["key"], key["certificate"], *key["chain"]) if path]
 
 
 def _wish(item: dict) -> Wish:
@@ -357,7 +365,7 @@ def _default_name(source: Source) -> str:
         subject = x509.load_der_x509_certificate(source.certificate).subject
         common = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         name = str(common[0].value) if common else name
-    return name[:_NAME_LIMIT]
+    return "".join(letter if letter.isprintable() else "?" for letter in name)[:_NAME_LIMIT]
 
 
 def facts_of(wish: Wish, sources: Sequence[Source]) -> dict[str, Any]:

@@ -7,9 +7,10 @@
 1. The policy says which signing usages may go into tokens: the rule ``export`` of a usage, and of no other. What it
    says of other usages is refused here, when the host has told them.
 2. With a vault: keys of the signing register go nowhere but where the policy lets them, and frozen keys nowhere.
-3. The host exports. A message with a generated password comes back as ciphertext for its owner, and goes into the
-   vault; then the host forgets it. On every run, since a kill may have come between.
-4. One event for what was exported, and one for every refusal.
+3. The host exports, and says which of its exports the vault does not know yet: on every run, since a kill may have
+   come between.
+4. One event for these, and one for every refusal. A message with a generated password comes back as ciphertext for its
+   owner, and goes into the vault; then the host forgets it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Fr
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, signing_register
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 
 VERSION = "keyops-delivery/1"
@@ -40,8 +41,7 @@ def export(task: ControllerTask) -> dict:
         reply = task.call("export", {"signing": signing})  # 3
     result = dict(reply.raw)
     if not task.check_mode:
-        _record(task, reply)  # 4
-        _deliver(task, reply, result)
+        _tell(task, (reply.relay or {}).get("untold", []), result)  # 4
     return result
 
 
@@ -82,33 +82,30 @@ def _judge(task: ControllerTask, signing: list[str]) -> None:
             judge_against_vault(row["key_id"], row["key_id"] in registered, None)
 
 
-def _record(task: ControllerTask, reply: HostReply) -> None:
-    made = [row for row in reply.results if row["changed"] and row["action"] != "adjusted"]
-    keys = [(key["key_id"], f"{row['action']}: {row['format']} {row['dest']}") for row in made for key in row["keys"]]
-    if keys:
-        tokens = all(row["format"] == "token" for row in made)
-        owner = task.params["key_owner"]
-        journal.write(task, "deliver" if tokens else "export", "success", keys, f"key owner {owner}" if owner else "")
+def _tell(task: ControllerTask, untold: list[dict], result: dict) -> None:
+    """Write the events, put messages with passwords into the vault, and have the host note that.
 
-
-def _deliver(task: ControllerTask, reply: HostReply, result: dict) -> None:
-    """Put messages with passwords into the vault, each once, and have the host forget them."""
-    given = (reply.relay or {}).get("deliveries", [])
-    if not given:
+    What an ended run left untold is among them, so there is an event too many at most, and never an export without one.
+    """
+    if not untold:
         return
     owner = task.params["key_owner"]
-    if not owner:
+    messages = [one for one in untold if one["message"]]
+    if messages and not owner:
         raise OptionError("key_owner: is missing; an earlier export has a password for the vault that is not there yet")
-    # The event comes first: a kill in between leaves one event too many, never a delivery without its event.
-    keys = [(key_id, f"password of {one['dest']}") for one in given for key_id in one["key_ids"]]
-    journal.write(task, "deliver", "success", keys, f"key owner {owner}")
-    task.vault.create({_path(owner, one): _object(task, owner, one) for one in given})
-    task.call("close", {"delivered": [one["dest"] for one in given]})
-    names = {one["dest"]: _path(owner, one) for one in given}
+    detail = f"key owner {owner}" if owner else ""
+    keys = [(key_id, f"{one['format']} {one['dest']}") for one in untold for key_id in one["key_ids"]]
+    journal.write(task, "export", "success", keys, detail)
+    if messages:
+        keys = [(key_id, f"password of {one['dest']}") for one in messages for key_id in one["key_ids"]]
+        journal.write(task, "deliver", "success", keys, detail)
+        task.vault.create({_path(owner, one): _object(task, owner, one) for one in messages})
+    task.call("close", {"told": [one["dest"] for one in untold]})
+    result["changed"] = True
+    names = {one["dest"]: _path(owner, one) for one in messages}
     for row in result["results"]:
         if row["dest"] in names:
             row["password_object"] = names[row["dest"]]
-    result["changed"] = True
 
 
 def _path(owner: str, one: dict) -> str:

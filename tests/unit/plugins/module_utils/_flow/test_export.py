@@ -16,8 +16,14 @@ import pytest
 from exporting import PASSWORD, Host, keys_in, openssl, password_in
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
-from ansible_collections.keyops.lifecycle.plugins.module_utils._delivery import profiles
+from ansible_collections.keyops.lifecycle.plugins.module_utils._delivery import (
+    pkcs12_mac,
+    pkcs12_open,
+    pkcs12_write,
+    profiles,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import export
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pbes2
 
 
 @pytest.fixture(autouse=True)
@@ -163,15 +169,15 @@ def test_a_generated_password_reaches_its_owner_and_nobody_else(host):
 def test_a_password_for_the_vault_is_relayed_until_it_is_there(host):
     to = {"public_key": openssl("pkey", "-in", host.folder / "curve.key", "-pubout").decode(), "vault": True}
     item = host.item("new", password=None, password_to=to)
-    relays = [host.run(item).relay["deliveries"] for dummy in range(2)]
+    relays = [host.run(item).relay["untold"] for dummy in range(2)]
     assert relays[0] == relays[1]
     ((one,),) = relays[:1]
     assert one["key_ids"] == [host.key_id("new")]
     message = host.folder / "message"
     message.write_bytes(base64.b64decode(one["message"]))
     assert keys_in(host.out / "a.p12", password_in(message, host.folder / "curve.key"))[0] == {host.key_id("new")}
-    host.run(step="close", relay={"delivered": [item["dest"]]})
-    assert host.run(item).relay["deliveries"] == []
+    host.run(step="close", relay={"told": [item["dest"]]})
+    assert host.run(item).relay["untold"] == []
 
 
 @pytest.mark.parametrize("owner", ["owner", "curve"])
@@ -300,3 +306,72 @@ def test_the_note_of_an_export_holds_public_facts_only(host):
     note.write_bytes(b"{}")
     with pytest.raises(_errors.StateError, match="remove it"):
         host.run(host.item("new"))
+
+
+@pytest.mark.parametrize("which", ["key", "certificate"])
+def test_what_is_read_is_never_overwritten(host, which):
+    item = host.item("new", force=True)
+    item["dest"] = item["keys"][0][which]
+    with pytest.raises(_errors.OptionError, match="overwritten"):
+        host.run(item)
+    link = host.folder / "link"
+    link.symlink_to(host.folder)
+    with pytest.raises(_errors.OptionError, match="overwritten"):
+        host.run({**item, "dest": str(link / "new.key")})
+
+
+def test_names_that_are_alike_are_told_apart(host):
+    host.run(host.item("new", "old"))
+    found = pkcs12_open.read((host.out / "a.p12").read_bytes(), PASSWORD)
+    assert {one.friendly_name for one in found.keys} == {f"Alice {host.key_id(name)[:8]}" for name in ("new", "old")}
+    item = host.item("new", "old", dest="b.p12")
+    for key in item["keys"]:
+        key["friendly_name"] = "mine"
+    with pytest.raises(_errors.OptionError, match="twice"):
+        host.run(item)
+
+
+def test_damaged_files_are_errors_of_ours_and_cost_little(host):
+    """Every byte that is cut or flipped: a wrong password, or no readable file, and never anything else."""
+    host.run(host.item("new"))
+    data = (host.out / "a.p12").read_bytes()
+    assert pkcs12_open.read(data, PASSWORD).profile == "modern"
+    for place in range(0, len(data), 9):
+        flipped = bytearray(data)
+        flipped[place] ^= 0x55
+        for damaged in (bytes(flipped), data[:place]):
+            with pytest.raises((_errors.WrongPassphrase, _errors.KeyUnreadable)):
+                pkcs12_open.read(damaged, PASSWORD)
+
+
+def test_work_without_measure_is_not_done(host):
+    """A file that asks for a billion iterations, in its MAC or for its keys."""
+    huge = dataclasses.replace(profiles.PROFILES["modern"], iterations=1_000_000_000)
+    for kind in ("hmac", "pbmac1"):
+        told = pkcs12_mac.make(b"", PASSWORD, pkcs12_mac.Mac(kind, "sha256", 999))
+        assert told.count(b"\x02\x02\x03\xe7") == 1
+        with pytest.raises(_errors.FormatError, match="unreasonable"):
+            pkcs12_mac.check(der.read(_with_huge(told)), b"", PASSWORD)
+    key = b"\x30\x00"
+    algorithm = der.read_sequence(pkcs12_write.encrypt(key, PASSWORD, dataclasses.replace(huge, iterations=999)))[0]
+    bag = der.write(0x30, _with_huge(algorithm.whole), der.write(0x04, bytes(16)))
+    assert profiles.scheme_of(_with_huge(algorithm.whole)).iterations == 0x3B9AC9FF
+    with pytest.raises(_errors.FormatError, match="unreasonable"):
+        pbes2.decrypt(bag, PASSWORD, (1_000_000, 1, 1))
+
+
+def _with_huge(data: bytes) -> bytes:
+    """The DER, with 999 made a billion wherever it stands, and all lengths around it corrected."""
+    element = der.read(data)
+    if not element.tag & 0x20:
+        return der.write_integer(0x3B9AC9FF) if element.whole == b"\x02\x02\x03\xe7" else element.whole
+    return der.write(element.tag, *(_with_huge(child.whole) for child in element.children()))
+
+
+def test_x25519_has_no_place_in_pkcs12(host):
+    openssl("genpkey", "-algorithm", "X25519", "-out", host.folder / "x.key")
+    item = {"dest": str(host.out / "x"), "password": PASSWORD, "keys": [{"key": str(host.folder / "x.key")}]}
+    item["keys"][0].update(usage="key_agreement", accept_declared_usage=True)
+    with pytest.raises(_errors.AlgorithmError, match="pkcs8"):
+        host.run(item)
+    assert host.run({**item, "format": "pkcs8"}).changed
