@@ -24,7 +24,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RequestExpired,
     StateError,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recovered_data_info
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, record
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
@@ -183,6 +186,37 @@ def test_a_false_certificate_in_the_records_stands_in_no_way(case: Case) -> None
     case.approve(request_id)
     case.recover(request_id)
     assert outputs(case) == case.contents
+
+
+def _look(case: Case, certificate: str | None = None) -> dict:
+    """What data_recovery_info says of the case's folder."""
+    state_dir = str(case.worker.folder / "state")
+    folders = [{"folder": str(case.folder), "signing_certificate": certificate}]
+    return recovered_data_info.run(HostTask({"folders": folders, "state_dir": state_dir})).results[0]
+
+
+def test_the_folder_can_be_verified_at_any_time(case: Case, tmp_path: Path) -> None:
+    assert (_look(case)["sealed"], _look(case)["sound"]) == (False, False)
+    request_id = case.ask()
+    case.approve(request_id)
+    done = case.recover(request_id)
+    requester = case.scene.requester(case.worker)["signing_certificate"]
+    told = _look(case, requester)
+    assert (told["sealed"], told["sound"], told["request_open"], told["summary"]) == (
+        True,
+        True,
+        False,
+        done["summary"],
+    )
+    assert (told["request_id"], told["inputs"], told["failed"], told["problems"]) == (request_id, 3, 0, [])
+    assert told["signed_by"] == key_id_of_certificate(story.openssl("x509", "-in", requester, "-outform", "DER"))
+    story.make_certificate(tmp_path / "k", tmp_path / "c", "other", "EC:P-256", "digitalSignature")
+    assert (_look(case, str(tmp_path / "c"))["sealed"], _look(case, str(tmp_path / "c"))["sound"]) == (True, False)
+    (case.folder / "files/new").unlink()
+    assert _look(case, requester)["problems"] == ["files/new: it is gone"]
+    for wrong in ("no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        with pytest.raises(OptionError):
+            _look(case, wrong)
 
 
 def test_another_case_is_not_mixed_in(case: Case) -> None:
