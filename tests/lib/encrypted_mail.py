@@ -90,6 +90,14 @@ def person(folder: Path, name: str, kind: str = "rsa") -> Person:
     return Person(name, key, certificate)
 
 
+def altered(mail: bytes) -> bytes:
+    """The mail with other content in its last whole line of base64."""
+    lines = mail.splitlines(keepends=True)
+    place = max(number for number, line in enumerate(lines) if len(line.rstrip()) == 64)
+    lines[place] = (b"B" if lines[place][:1] != b"B" else b"C") + lines[place][1:]
+    return b"".join(lines)
+
+
 @functools.lru_cache(maxsize=1)
 def has_legacy_provider() -> bool:
     """Whether openssl can do what is older than 3DES."""

@@ -74,8 +74,11 @@ def read(data: bytes, start: int = 0, end: int | None = None) -> Entity:
 
 def looks_like_one(data: bytes) -> bool:
     """Whether the bytes begin with a header that says what they are, or with the blank line of an empty one."""
-    if data[:1] == b"\n" or data[:2] == b"\r\n":
-        return True
+    return data[:1] == b"\n" or data[:2] == b"\r\n" or has_header(data)
+
+
+def has_header(data: bytes) -> bool:
+    """Whether the bytes begin with a header that says what they are."""
     stop, body = _header_end(data, 0, len(data))
     header = data[:stop]
     if stop == body:  # no blank line

@@ -261,18 +261,21 @@ class Work:
         """Write the report where it is not as it should be; whether it was written, or would be."""
         if self._report is None:
             return False
+        there = output.state_at(self._report) is not None
         if self._task.check_mode:
-            return bool(self._changed) or output.state_at(self._report) is None
+            return bool(self._changed) or not there
+        if there and self._reported(output.Nowhere()).is_at(self._report):
+            return False
         with output.written(self._report) as report:
-            for number in range(len(self._sources)):
-                for line in finished.lines(self._state_dir, self._done[number]):
-                    report.write(line)
-            there = output.state_at(self._report) is not None
-            if there and report.is_at(self._report):
-                return False
-            report.finish()
+            self._reported(report).finish()
             report.name(replacing=there)
         return True
+
+    def _reported(self, report: output.Nowhere) -> output.Nowhere:
+        for number in range(len(self._sources)):
+            for line in finished.lines(self._state_dir, self._done[number]):
+                report.write(line)
+        return report
 
 
 def _failure(error: KeyopsError) -> Item:

@@ -1,0 +1,206 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""S/MIME mails of openssl decrypted in place, byte for byte; what is in or around them stays; bombs end."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+
+import encrypted_mail
+import pytest
+from encrypted_mail import ENTITY, Person
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import mime, smime
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+
+
+@pytest.fixture(scope="module")
+def me(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    return encrypted_mail.person(tmp_path_factory.mktemp("me"), "me")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    return encrypted_mail.person(tmp_path_factory.mktemp("other"), "other", "p256")
+
+
+def body_of(mail: bytes) -> bytes:
+    return mail.split(b"\r\n\r\n" if b"\r\n\r\n" in mail.split(b"\n\n")[0] else b"\n\n", 1)[1]
+
+
+def header_of(mail: bytes) -> dict[bytes, bytes]:
+    return {one.name: one.value.strip() for one in mime.read(mail).fields}
+
+
+def part(mail: bytes) -> bytes:
+    """The mail as a part of another."""
+    return re.sub(rb"(?m)^(To|From|Subject|MIME-Version):.*\n", b"", mail.replace(b"\r\n", b"\n"))
+
+
+@pytest.mark.parametrize("crlf", [False, True])
+@pytest.mark.parametrize("options", [(), ("-stream",), ("-aes-256-gcm",)])
+def test_the_entity_comes_out_byte_for_byte(me: Person, options: tuple[str, ...], crlf: bool) -> None:
+    mail = me.mail(ENTITY, *options).replace(b"\r\n", b"\n")
+    mail = b"Received: from x\n\tby y\nMessage-ID: <1@x>\n" + mail
+    found = smime.recover(mail.replace(b"\n", b"\r\n") if crlf else mail, [me.decryptor()])
+    assert (found.status, found.message_id, found.key_ids) == ("decrypted", "<1@x>", (me.decryptor().key_id,))
+    assert found.content is not None
+    assert found.content.endswith(ENTITY)
+    outer = found.content.removesuffix(ENTITY)
+    lines = ("Received: from x", "\tby y", "Message-ID: <1@x>", "To: b@example.com", "From: a@example.com")
+    assert outer == "".join(f"{one}\r\n" for one in (*lines, "Subject: hello", "MIME-Version: 1.0")).encode()
+
+
+def test_openssl_reads_what_came_out(me: Person) -> None:
+    signed = me.sign(ENTITY)
+    assert b"multipart/signed" in signed
+    opaque = me.sign(ENTITY, "-nodetach")
+    for inside in (signed, opaque):
+        found = smime.recover(me.mail(inside), [me.decryptor()])
+        assert found.content is not None
+        assert found.content.endswith(inside[inside.index(b"Content-Type") :])
+        verified = encrypted_mail.openssl("cms", "-verify", "-noverify", stdin=found.content)
+        assert verified == ENTITY
+    twice = smime.recover(me.mail(me.mail(ENTITY, subject="inner")), [me.decryptor()])
+    assert twice.content is not None
+    assert twice.content.endswith(ENTITY)
+    assert (twice.status, len(twice.key_ids)) == ("decrypted", 1)
+
+
+def test_what_was_signed_outside_gives_way(me: Person) -> None:
+    mail = me.mail(ENTITY)
+    for options in ((), ("-nodetach",)):
+        wrapped = b"Subject: signed\nDate: today\n" + me.sign(mail, *options)
+        found = smime.recover(wrapped, [me.decryptor()])
+        assert found.content is not None
+        assert found.content.endswith(ENTITY)
+        assert header_of(found.content)[b"date"] == b"today"
+        assert b"pkcs7" not in found.content
+
+
+def test_fields_that_were_encrypted_win(me: Person) -> None:
+    inside = b"Subject: the real one\r\nFrom: a@example.com\r\n" + ENTITY
+    found = smime.recover(b"Date: now\nX-Spam: no\n" + me.mail(inside, subject="..."), [me.decryptor()])
+    assert found.content is not None
+    header = header_of(found.content)
+    assert (header[b"subject"], header[b"date"], header[b"x-spam"]) == (b"the real one", b"now", b"no")
+    assert found.content.lower().count(b"subject:") == 1
+
+
+def test_parts_are_replaced_where_they_are(me: Person, other: Person) -> None:
+    boundary = b"=_a (b)"
+    around = (
+        b'Subject: list\nContent-Type: multipart/mixed;\n boundary="%s"\n\npreamble\n--%s\n' % (boundary, boundary)
+    ).replace(b"\n", b"\r\n")
+    footer = b"\r\n--%s  \r\nContent-Type: text/plain\r\n\r\nfooter \xff\r\n--%s--\r\nepilogue" % (boundary, boundary)
+    found = smime.recover(around + part(me.mail(ENTITY)) + footer, [me.decryptor()])
+    assert (found.status, found.content) == ("decrypted", around + ENTITY + footer)
+    forwarded = b"Content-Type: message/rfc822\r\n\r\n" + me.mail(ENTITY, subject="forwarded")
+    found = smime.recover(around + forwarded + footer, [me.decryptor()])
+    assert found.content is not None
+    assert b"Subject: forwarded\r\nMIME-Version: 1.0\r\n" + ENTITY + footer in found.content
+    second = b"\r\n--%s\r\n" % boundary + part(other.mail(ENTITY))
+    half = smime.recover(around + part(me.mail(ENTITY)) + second + footer, [me.decryptor()])
+    assert (half.status, type(half.error).__name__) == ("failed", "NoKeyForData")
+    assert half.content == around + ENTITY + second + footer
+
+
+def test_how_programs_write_it(me: Person) -> None:
+    der_form = me.encrypt(ENTITY)
+    wire = base64.encodebytes(der_form)
+    kinds = (
+        b"Content-Type: application/x-pkcs7-mime; name=smime.p7m\nContent-Transfer-Encoding: base64\n\n" + wire,
+        b'CONTENT-TYPE: Application/PKCS7-Mime;\n\tSMIME-Type="enveloped-data"\ncontent-transfer-encoding: BASE64\n\n'
+        + wire,
+        b'Content-Type: application/octet-stream\nContent-Disposition: attachment; filename="Smime.P7M"\n'
+        b"Content-Transfer-Encoding: base64\n\n" + wire,
+        b"Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: binary\n\n" + der_form,
+        b"Content-Type: application/pkcs7-mime\n\n" + wire,
+        b"Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64\n\n"
+        + wire
+        + b"\n\n-- \nlist footer?\n"[:2],
+    )
+    for mail in kinds:
+        found = smime.recover(mail, [me.decryptor()])
+        assert (found.status, found.content) == ("decrypted", ENTITY), mail[:80]
+
+
+def test_text_without_a_header(me: Person) -> None:
+    for text in (b"just text\r\n", b"text: with colon\nand more\n", "Grüße\n".encode(), b""):
+        found = smime.recover(me.mail(text), [me.decryptor()])
+        assert found.content is not None
+        line_end = b"\r\n" if b"\r\n" in text else b"\n"
+        assert found.content.endswith(b"MIME-Version: 1.0" + line_end * 2 + text)
+
+
+def test_what_is_not_encrypted_is_kept(me: Person) -> None:
+    mails = (
+        *(b"", b"\n", b"no header", b"Subject: x\n\nbody", b"Content-Type: multipart/mixed\n\n--x\n"),
+        *(me.sign(ENTITY), me.sign(ENTITY, "-nodetach")),
+        b"Content-Type: application/pkcs7-mime; smime-type=certs-only\n\nMIA=\n",
+    )
+    for mail in mails:
+        found = smime.recover(mail, [me.decryptor()])
+        assert (found.status, found.content) == ("kept", None), mail[:60]
+
+
+def test_bad_mails_have_a_reason(me: Person, other: Person) -> None:
+    mail = me.mail(ENTITY)
+    cases = {
+        "NoKeyForData": other.mail(ENTITY),
+        "DataDamaged": mail[: len(mail) // 2],
+        "DataNotOpened": encrypted_mail.altered(me.mail(ENTITY, "-aes-256-gcm")),
+        "DataUnsupported": b'Content-Type: multipart/encrypted; protocol="application/pgp-encrypted"; boundary=x\n\n',
+    }
+    for reason, one in cases.items():
+        found = smime.recover(one, [me.decryptor()])
+        assert (found.status, type(found.error).__name__, found.content) == ("failed", reason, None)
+        assert found.error is not None
+        assert str(found.error)
+
+
+def test_noise_is_no_mail(me: Person, other: Person) -> None:
+    """One wrong key in 256 passes the padding of CBC; what comes out then is not taken for a mail."""
+
+    class Guessing(Decryptor):
+        def open(self, encrypted: object, size: int) -> bytes:
+            return next(keys)
+
+    guesses = iter(range(100_000))
+    keys = (number.to_bytes(32, "big") for number in guesses)
+    key = me.decryptor()
+    liar = Guessing("liar", key.private_key, key.certificates)
+    mail = me.mail(b"Content-Type: text/plain\r\n\r\nhello\r\n")
+    came_out = [smime.recover(mail, [liar]).status for dummy in range(3000)]
+    assert set(came_out) == {"failed"}
+
+
+def test_bombs_end(me: Person) -> None:
+    deep = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (one, one) for one in range(3000))
+    same = (
+        b"Content-Type: multipart/mixed; boundary=b\n\n"
+        + b"--b\nContent-Type: multipart/mixed; boundary=b\n\n" * 20_000
+    )
+    many = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\n" * 300_000
+    forwarded = b"Content-Type: message/rfc822\n\n" * 50_000
+    layers = ENTITY
+    for dummy in range(12):
+        layers = me.mail(layers)
+    bombs = {
+        **{"deep": deep, "same": same, "many": many, "forwarded": forwarded, "layers": layers},
+        "header": b"A" * 3_000_000,
+        "fields": b"a: b\n" * 500_000 + b"\n",
+        "folded": b"Content-Type: multipart/mixed; " + b"\n a=b;" * 300_000 + b"\n\n",
+        "quotes": b'Content-Type: multipart/mixed; boundary="' + b"\\" * 1_000_000 + b"\n\n",
+        "near": b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b-" * 500_000,
+        "base64": b"Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64\n\n" + b"MIAw\n" * 400_000,
+    }
+    for name, bomb in bombs.items():
+        started = time.process_time()
+        found = smime.recover(bomb, [me.decryptor()])
+        assert time.process_time() - started < 3, name
+        assert found.status == ("kept" if name in ("header", "fields", "folded", "quotes", "near") else "failed"), name
