@@ -17,6 +17,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import local_play
 import outside
@@ -27,6 +28,7 @@ from exporting import keys_in, password_in
 from leak_hunt import key_numbers
 from leak_hunt.hunter import Haystack, search
 from leak_hunt.needles import Secret
+from leak_hunt.watch import Sampler
 
 
 @dataclass
@@ -103,9 +105,10 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Station:
     scene = story.make_scene(folder)
     host = scene.machine("station")
     card = token_host.softhsm(folder / "card")
-    for name in ("plays", "outbox"):
+    for name in ("plays", "outbox", "tmp"):
         (folder / name).mkdir()
-    log = {"ANSIBLE_LOG_PATH": str(folder / "ansible.log")}
+    temporary = {"TMPDIR": str(folder / "tmp"), "ANSIBLE_LOCAL_TEMP": str(folder / "tmp" / "ansible")}
+    log = {"ANSIBLE_LOG_PATH": str(folder / "ansible.log"), **temporary}
     controller = local_play.Controller(folder / "plays", environment={**card.store.environment, **log})
     made = Station(scene, host, controller, card, folder, f"pass-{secrets.token_hex(6)}", secrets.token_hex(8))
     new = [
@@ -152,7 +155,9 @@ def test_keys_are_delivered_once_and_nothing_leaks(station: Station) -> None:
     assert not list(station.outbox.iterdir())
     assert all(station.key(name).exists() for name in station.ids)
 
-    first = station.deliver()
+    fleet = SimpleNamespace(hosts=["station"], root=lambda dummy: station.folder)
+    with Sampler(fleet) as sampler:
+        first = station.deliver()
     assert first.changed == 2
     assert not [name for name in station.ids if station.key(name).exists()]
     again = station.deliver()
@@ -160,7 +165,7 @@ def test_keys_are_delivered_once_and_nothing_leaks(station: Station) -> None:
 
     ids, certificates = keys_in(station.outbox / "alice.p12", station.password)
     assert (ids, certificates) == ({station.ids["mail"], station.ids["old"]}, 2)
-    assert set(station.card.seen()["login"]) == {"Private", "Public"}
+    assert set(station.card.seen()["login"]) == {"Private", "Public"}  # it came without a certificate
 
     vault = outside.look_at_vault(station.scene.vault_path)
     ((path, content),) = vault.below("deliveries").items()
@@ -192,6 +197,7 @@ def test_keys_are_delivered_once_and_nothing_leaks(station: Station) -> None:
             Haystack(name, run.text.encode())
             for name, run in (("check", predicted), ("first", first), ("again", again))
         ),
+        *sampler.haystacks(),
         Haystack("log", (station.folder / "ansible.log").read_bytes()),
         *(Haystack(path, content) for path, content in vault.objects.items()),
         *(
@@ -199,6 +205,7 @@ def test_keys_are_delivered_once_and_nothing_leaks(station: Station) -> None:
             for path in [*state, *station.outbox.iterdir(), station.scene.vault_path]
         ),
     ]
+    assert any(b"ansible-playbook" in one for seen in sampler.processes.values() for one in seen)
     work = station.folder / "hunt"
     work.mkdir()
     found = search(haystacks, [*station.secrets, Secret("generated password", generated.encode(), "text")], work)

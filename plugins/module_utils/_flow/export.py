@@ -152,7 +152,7 @@ def _untold(wishes: Sequence[Wish], state_dir: str) -> list[dict]:
 
 def _plan(wish: Wish, sources: Sequence[Source], known: tuple[Made, ...], on_tokens: Any) -> _Plan:
     facts = wishing.facts_of(wish, sources)
-    plan = _Plan(wish, sources, "created", facts, known=known)
+    plan = _Plan(wish, sources, "created", facts, known=known, warnings=_incomplete(wish, sources))
     if wish.format == "token":
         return replace(plan, **on_tokens.plan(wish, sources[0], known))
     existing = _files.read_existing(wish.dest, _LIMIT)
@@ -173,6 +173,13 @@ def _plan(wish: Wish, sources: Sequence[Source], known: tuple[Made, ...], on_tok
     return replace(plan, action="replaced", before=before, existing=existing, message=message)
 
 
+def _incomplete(wish: Wish, sources: Sequence[Source]) -> tuple[str, ...]:
+    bare = [one.item["key"] for one in sources if one.facts and one.certificate is None]
+    if wish.format != "pkcs12" or not bare:
+        return ()
+    return (f"{wish.dest}: {', '.join(bare)} goes without a certificate, and most programs import no such key",)
+
+
 def _remembered(plan: _Plan, gone: Sequence[Source]) -> _Plan:
     """A key that has left this host was delivered, if what is wanted is what was made.
 
@@ -182,14 +189,17 @@ def _remembered(plan: _Plan, gone: Sequence[Source]) -> _Plan:
     newest, wanted = plan.known[-1], {one.key_id for one in plan.sources}
     had = {key["key_id"] for key in newest.keys}
     members = ("format", "profile", "mac", "password_to", "encrypted_to", "form")
-    if wanted != had or any(newest.facts.get(name) != plan.facts[name] for name in members):
+    differs = [name for name in members if newest.facts.get(name) != plan.facts[name]]
+    # Of what has left, certificate and name may have left too.
+    there = [one for one in plan.facts["keys"] if one["key_id"] not in {source.key_id for source in gone}]
+    if wanted != had or differs or any(one not in newest.facts["keys"] for one in there):
         raise KeyNotFound(
             f"{gone[0].item['key']}: the key was exported to {plan.wish.dest} before and is not on this host any more; "
             "what is wanted now is something else, so recover the key, or leave the export as it was"
         )
-    there = plan.existing is not None and canonical.digest(plan.existing.content) == newest.digest
+    same = plan.existing is not None and canonical.digest(plan.existing.content) == newest.digest
     warning = f"{plan.wish.dest}: it was taken away, or changed, since its key was exported and left this host"
-    return replace(plan, action="delivered", facts=newest.facts, warnings=() if there else (warning,))
+    return replace(plan, action="delivered", facts=newest.facts, warnings=() if same else (warning,))
 
 
 def _message_there(wish: Wish, known: tuple[Made, ...]) -> ExistingFile | None:
