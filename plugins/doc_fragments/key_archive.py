@@ -47,6 +47,11 @@ options:
           - Evidence that the key signs is refused all the same.
         type: bool
         default: false
+      place:
+        description: >-
+          The path that the record names, for a key that is about to move there, as in a rotation. The default is
+          O(keys[].key).
+        type: path
   key_owner:
     description: The person or service that the keys belong to. Recovery agents compare it with what they were told.
     type: str

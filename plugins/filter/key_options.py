@@ -16,6 +16,7 @@ from ansible_collections.keyops.lifecycle.plugins.modules import (
     csr,
     key_archive,
     key_recovery,
+    key_rotation_info,
     private_key,
     private_key_info,
     recovery_request,
@@ -23,7 +24,7 @@ from ansible_collections.keyops.lifecycle.plugins.modules import (
 
 _MODULES = {
     **{"private_key": private_key, "key_archive": key_archive, "csr": csr, "key_recovery": key_recovery},
-    **{"private_key_info": private_key_info, "recovery_request": recovery_request},
+    **{"private_key_info": private_key_info, "recovery_request": recovery_request, "key_rotation": key_rotation_info},
 }
 #: What a list of a host's keys does not say: it is known when the key is.
 _NOT_LISTED = {"key_id"}
@@ -74,7 +75,13 @@ def _for_private_key(item: Mapping) -> dict:
     return told
 
 
-_MERGED = {"csr": _for_csr, "private_key": _for_private_key}
+def _for_key_rotation(item: Mapping) -> dict:
+    """The path of the request, and whether its key is archived, stand for what the other modules are told of both."""
+    told = {**_without(item, {"request"}), "archive": item.get("archive", True) not in (False, "never")}
+    return {**told, "request": item["request"]["path"]} if "path" in item.get("request", {}) else told
+
+
+_MERGED = {"csr": _for_csr, "private_key": _for_private_key, "key_rotation": _for_key_rotation}
 
 
 def _without(item: Mapping, names: set[str]) -> dict:
@@ -90,6 +97,8 @@ def _concerns(item: dict, module: str) -> bool:
         return module == "private_key"
     if module == "key_archive":
         return item.get("usage") in NONSIGNING and item.get("archive", True) not in (False, "never")
+    if module == "key_rotation":
+        return not is_token(str(item.get("key", "")))
     return module != "csr" or "request" in item
 
 

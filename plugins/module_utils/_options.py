@@ -146,12 +146,31 @@ ARCHIVED_KEYS: dict = {
             "usage": {"type": "str", "choices": USAGES},
             "certificates": {"type": "list", "elements": "path", "default": []},
             "accept_declared_usage": {"type": "bool", "default": False},
+            "place": {"type": "path"},
         },
     },
     "key_owner": {"type": "str", "required": True, "no_log": False},
     "search": {"type": "list", "elements": "path", "default": []},
     "authorized_keys": {"type": "list", "elements": "path", "default": [], "no_log": False},
     "on_refusal": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
+}
+
+#: The keys of key_rotation and key_rotation_info.
+ROTATED_KEYS: dict = {
+    "keys": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "no_log": False,
+        "options": {
+            **EXISTING_KEY,
+            "usage": {"type": "str", "choices": USAGES},
+            "algorithm": {"type": "str", "choices": ALGORITHMS},
+            "certificate": {"type": "path"},
+            "request": {"type": "path"},
+            "archive": {"type": "bool", "default": True},
+        },
+    },
 }
 
 #: The keys of csr.

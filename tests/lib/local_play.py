@@ -58,11 +58,15 @@ class Controller:
 
     def playbook(self, host: story.Machine, name: str, variables: dict) -> str:
         """Run a playbook of the collection on one host to its success; returns what it printed."""
+        return self.start_playbook(host, name, variables).finish()
+
+    def start_playbook(self, host: story.Machine, name: str, variables: dict) -> Play:
+        """Start a playbook of the collection on one host."""
         given = self.folder / f"{self.started + 1}-{host.name}.variables"
         given.write_text(
             json.dumps({"keyops_host": host.name, "keyops_vault": {"path": str(host.vault_path)}, **variables})
         )
-        return self._start(host, f"keyops.lifecycle.{name}", "-e", f"@{given}").finish()
+        return self._start(host, f"keyops.lifecycle.{name}", "-e", f"@{given}")
 
     def _start(self, host: story.Machine, playbook: Path | str, *arguments: str) -> Play:
         self.started += 1

@@ -252,7 +252,7 @@ def _store(task: ControllerTask, chunk: list[Candidate], sealed: dict[str, Seale
             sealed[item.key_id],
             _facts(item.row),
             host=task.host,
-            place=item.row["key"],
+            place=task.params["keys"][item.index]["place"] or item.row["key"],
             certificates=item.certificates,
         )
         for item in chunk

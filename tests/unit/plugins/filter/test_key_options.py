@@ -100,3 +100,25 @@ def test_a_request_has_a_mode_and_an_owner_of_its_own() -> None:
 def test_what_no_module_takes_is_an_error(keys: list[dict], module: str) -> None:
     with pytest.raises(AnsibleFilterError):
         key_options(keys, module)
+
+
+def test_rotation_takes_keys_in_files_with_the_path_of_their_request():
+    keys = [
+        {
+            "key": "/k/a.key",
+            "usage": "key_transport",
+            "algorithm": "rsa-3072",
+            "certificate": "/k/a.pem",
+            "mode": "0640",
+        },
+        {"key": "/k/b.key", "usage": "signature", "archive": False, "request": {"path": "/k/b.csr", "subject": "CN=b"}},
+        {"key": "/k/c.key", "state": "absent"},
+        {"key": "pkcs11:token=t;object=o?module-path=/p11.so", "usage": "signature", "algorithm": "ec-p256"},
+    ]
+    assert key_options(keys, "key_rotation") == [
+        {
+            **{"key": "/k/a.key", "usage": "key_transport", "algorithm": "rsa-3072", "certificate": "/k/a.pem"},
+            "archive": True,
+        },
+        {"key": "/k/b.key", "usage": "signature", "archive": False, "request": "/k/b.csr"},
+    ]

@@ -1,0 +1,258 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rotate keys in files: the host's half. The names of the files are in rotation_files.py.
+
+- Step ``look``: what there is of each key: the key, its successor, its predecessors, their certificates. Nothing is
+  changed; key_rotation_info does no more.
+- Step ``switch``: a successor takes its key's place. It must be whole; where the key has a certificate, the
+  successor's must be there, valid, and of its key; a nonsigning successor must have the archive that the controller
+  has confirmed and this host's receipt names. In this order:
+
+  1. It is remembered that the rotation has begun.
+  2. Key, certificate and request get their second name, under which the old ones stay.
+  3. The successor gets the key's name, then its certificate and its request theirs.
+
+- Step ``announced``: the services know: an old key that signs is removed, with its certificate and request; then what
+  was remembered goes.
+
+After a kill in 3 the key is the successor already: the next run sees that by what is remembered, and goes on. As long
+as it is remembered, ``switch`` says "changed", so that the services are told.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass, field
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import describe
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    KeyExists,
+    NotArchivedRefused,
+    OptionError,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import rotation_files as names
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import load_sound, read_facts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm as algorithms
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, usage_attribute
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates
+
+_CERTIFICATE_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class _Key:
+    """One item of ``keys`` and what is there.
+
+    Attributes:
+        now, next: facts of the key and of its successor, or None.
+        begun: what is remembered.
+        problem: why the successor's certificate cannot be used, or None.
+    """
+
+    item: dict = field(repr=False)
+    path: str
+    now: KeyFacts | None
+    next: KeyFacts | None
+    begun: names.Begun | None
+    problem: str | None
+
+    @property
+    def switched(self) -> bool:
+        """Whether the successor has its key's name already, and something is left to do."""
+        return self.begun is not None and self.now is not None and self.begun.key_id == self.now.key_id
+
+    @property
+    def state(self) -> str:
+        if self.switched:
+            return "switched"
+        if self.next is not None:
+            return "waiting" if self.problem else "ready"
+        return "current" if self.now else "missing"
+
+
+def run(task: HostTask) -> FlowResult:
+    """See the module's docstring.
+
+    Relay of ``switch``: ``{"confirmed": {key ID: digest of the sealed key}}``. Of ``announced``: none.
+    """
+    state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+    found = [_look(item, state_dir) for item in task.params["keys"]]
+    if len({one.path for one in found}) != len(found):
+        raise OptionError("keys: two items name the same file; name it once")
+    if task.step == "look":
+        return FlowResult(False, [_row(one, state_dir) for one in found])
+    if task.step == "switch":
+        for one in found:
+            _check_may_switch(one, state_dir, task.relay["confirmed"])
+        return FlowResult(True, [_switch(one, state_dir) for one in found])
+    if task.step == "announced":
+        rows = [_announced(one, state_dir) for one in found]
+        return FlowResult(any(row["changed"] for row in rows), rows)
+    raise OptionError("step: this module is called by its action plugin only")
+
+
+def _look(item: dict, state_dir: str) -> _Key:
+    path, passphrase = reference.parse_path(item["key"]).path, item["passphrase"]
+    coming = read_facts(names.next_of(path), passphrase)
+    problem = _problem(item, coming) if coming else None
+    return _Key(item, path, read_facts(path, passphrase), coming, names.read_begun(state_dir, path), problem)
+
+
+def _problem(item: dict, coming: KeyFacts) -> str | None:
+    """Why the successor has no certificate yet; None when it has one, or needs none."""
+    if not item["certificate"]:
+        return None
+    path = names.next_of(item["certificate"])
+    row, problem = _certificate(path)
+    if row is None:
+        return problem
+    if row["key_id"] != coming.key_id:
+        return f"{path}: its first certificate is of another key ({row['key_id'][:16]}...)"
+    if _moment(row["not_after"]) <= times.now():
+        return f"{path}: the certificate ended at {row['not_after']}"
+    if _moment(row["not_before"]) > times.now() + datetime.timedelta(minutes=5):
+        return f"{path}: the certificate begins at {row['not_before']}"
+    return None
+
+
+def _certificate(path: str) -> tuple[dict | None, str]:
+    """The facts of the first certificate in a file, or None and why there are none.
+
+    What a killed task has left of a certificate counts as none, so that it can be issued again.
+    """
+    try:
+        existing = _files.read_existing(path, _CERTIFICATE_LIMIT, follow_links=True)
+        if existing is None:
+            return None, f"{path}: there is no certificate"
+        facts = certificates.parse(existing.content, path)[0]
+    except FormatError as error:
+        return None, str(error)
+    if facts.kind != certificates.CERTIFICATE:
+        return None, f"{path}: holds a certificate request where a certificate is expected"
+    return describe.certificate(facts), ""
+
+
+def _moment(text: str | None) -> datetime.datetime:
+    """A certificate without a readable end has ended."""
+    return times.parse(text) if text else datetime.datetime.min.replace(tzinfo=datetime.timezone.utc)
+
+
+def _row(one: _Key, state_dir: str) -> dict:
+    current = _certificate(one.item["certificate"])[0] if one.item["certificate"] else None
+    if current and (one.now is None or current["key_id"] != one.now.key_id):
+        current = None
+    receipt = _receipts.read_receipt(state_dir, one.next.key_id) if one.next else None
+    return {
+        **{"key": one.item["key"], "next": names.next_of(one.path), "state": one.state, "problem": one.problem},
+        "key_id": one.now.key_id if one.now else None,
+        "algorithm": one.now.algorithm if one.now else None,
+        "usage": _usage(one.now, one.item) if one.now else one.item["usage"],
+        "modified": _modified(one.path) if one.now else None,
+        **{name: current[name] if current else None for name in ("not_before", "not_after")},
+        "old_key_id": one.begun.old_key_id if one.begun and one.switched else None,
+        "next_key_id": one.next.key_id if one.next else None,
+        "next_archived": receipt.sealed_key if receipt else None,
+        "needs_archive": _encrypts(one.next, one.item) and one.item["archive"] if one.next else None,
+        "old": [_old_row(path, one.item) for path in names.olds_of(one.path)],
+    }
+
+
+def _old_row(path: str, item: dict) -> dict:
+    facts = read_facts(path, item["passphrase"])
+    replaced = os.stat(path, follow_symlinks=False).st_ctime
+    return {
+        **{
+            "key": path,
+            "key_id": facts.key_id if facts else None,
+            "signs": facts is None or not _encrypts(facts, item),
+        },
+        "replaced": times.text(datetime.datetime.fromtimestamp(replaced, datetime.timezone.utc)),
+    }
+
+
+def _modified(path: str) -> str:
+    changed = os.stat(path, follow_symlinks=False).st_mtime
+    return times.text(datetime.datetime.fromtimestamp(changed, datetime.timezone.utc))
+
+
+def _usage(facts: KeyFacts, item: dict) -> str | None:
+    """What the key carries; the option says it only of a key that carries nothing."""
+    return facts.bound_usage or item["usage"]
+
+
+def _encrypts(facts: KeyFacts, item: dict) -> bool:
+    """Whether losing the key could lose somebody's data: unless it is known to sign, it may have encrypted."""
+    usage = _usage(facts, item)
+    if usage in usage_attribute.USAGE_BITS:
+        return usage in usage_attribute.NONSIGNING
+    return any(one in usage_attribute.NONSIGNING for one in algorithms.usages_of(facts.algorithm))
+
+
+def _check_may_switch(one: _Key, state_dir: str, confirmed: dict) -> None:
+    if one.switched or one.next is None or one.problem:
+        return
+    if one.now is None:
+        raise KeyExists(f"{one.path}: there is no key to replace, but a successor; make one with private_key")
+    if one.now.key_id == one.next.key_id:
+        raise KeyExists(f"{names.next_of(one.path)}: is the key itself and no successor; remove it and run again")
+    load_sound(names.next_of(one.path), one.item["passphrase"])
+    if _encrypts(one.next, one.item) and one.item["archive"]:
+        receipt = _receipts.read_receipt(state_dir, one.next.key_id)
+        if receipt is None or confirmed.get(one.next.key_id) != receipt.sealed_key:
+            raise NotArchivedRefused(
+                f"{names.next_of(one.path)}: the new key {one.next.key_id[:16]}... does not take its place before its "
+                "archive is confirmed; archive it with key_archive, or say archive: false"
+            )
+
+
+def _switch(one: _Key, state_dir: str) -> dict:
+    begun, successor_of_successor = one.begun, one.switched and one.next is not None
+    if not one.switched:
+        if one.now is None or one.next is None or one.problem:
+            return _switched_row(one, one.state, False)
+        begun = names.Begun(one.path, one.next.key_id, one.now.key_id)
+        names.write_begun(state_dir, begun)  # 1
+        for path in _there(one.path, one.item):  # 2
+            names.keep(path, names.old_of(path, one.now.key_id))
+        names.move(names.next_of(one.path), one.path)  # 3
+    for path in (one.item["certificate"], one.item["request"]):
+        if path and os.path.lexists(names.next_of(path)) and not successor_of_successor:
+            names.move(names.next_of(path), path)
+    return _switched_row(one, "switched", True, begun)
+
+
+def _there(path: str, item: dict) -> list[str]:
+    """The key, and its certificate and request where there are any."""
+    beside = [one for one in (item["certificate"], item["request"]) if one and os.path.lexists(one)]
+    return [path, *beside]
+
+
+def _switched_row(one: _Key, state: str, changed: bool, begun: names.Begun | None = None) -> dict:
+    return {
+        **{"key": one.item["key"], "state": state, "changed": changed, "problem": one.problem},
+        "certificate": one.item["certificate"],
+        "key_id": begun.key_id if begun else one.now.key_id if one.now else None,
+        "old_key_id": begun.old_key_id if begun else None,
+        "old": names.old_of(one.path, begun.old_key_id) if begun else None,
+    }
+
+
+def _announced(one: _Key, state_dir: str) -> dict:
+    if one.begun is None or not one.switched:
+        return _switched_row(one, one.state, False)
+    old = names.old_of(one.path, one.begun.old_key_id)
+    facts = read_facts(old, one.item["passphrase"])
+    signs = facts is not None and facts.key_id == one.begun.old_key_id and not _encrypts(facts, one.item)
+    if signs:
+        for path in filter(None, (one.item["certificate"], one.item["request"], one.path)):
+            _files.remove(names.old_of(path, one.begun.old_key_id))
+    names.forget(state_dir, one.path)
+    return {**_switched_row(one, "current", True, one.begun), "old": None if signs else old}

@@ -1,0 +1,221 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of rotation: which keys are due and why, and the vault's word before a successor takes over.
+
+What is due follows from facts alone, so that a run that was killed, or an order that was given twice, rotates nothing
+twice: an order names the key ID that is to go, or the moment before which a key was made. A rotation that has begun is
+always finished, whether its reason still holds or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    FrozenRefused,
+    NotArchivedRefused,
+    OptionError,
+)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, check_id
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy.model import period_end
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
+
+_PERIOD = re.compile(r"[0-9]{1,6}[dy]")
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """When a key is due, and when a predecessor goes.
+
+    Attributes:
+        key_ids: keys that are to go.
+        before: keys that were made before this moment are to go; None: none for that.
+        ahead: how long before the end of its certificate or its period a key is due, but at most for the last third of
+            either: certificates that are never valid for longer than this would be replaced on every run.
+        keep: how long a predecessor stays after it was replaced; empty: the policy alone decides.
+        policy: plugin_utils/policy/model.Policy, or None.
+    """
+
+    key_ids: frozenset[str]
+    before: datetime.datetime | None
+    ahead: datetime.timedelta
+    now: datetime.datetime
+    keep: str
+    policy: Any = field(default=None, repr=False)
+
+    def is_near(self, begin: datetime.datetime, end: datetime.datetime) -> bool:
+        """Whether what began and ends at these moments is to be replaced."""
+        return end - min(self.ahead, (end - begin) / 3) <= self.now
+
+
+def plan(task: ControllerTask) -> dict:
+    """The result of key_rotation_info."""
+    wish = _wish(task)
+    reply = task.call("look")
+    key_ids = [row["key_id"] for row in reply.results] + [old["key_id"] for row in reply.results for old in row["old"]]
+    made = _made(task.vault, [one for one in key_ids if one]) if task.vault else {}
+    results = [_planned(row, item, wish, made) for row, item in zip(reply.results, task.params["keys"])]
+    return {**reply.raw, "changed": False, "results": results}
+
+
+def rotate(task: ControllerTask) -> dict:
+    """The result of key_rotation."""
+    reply = task.call("look")
+    if task.params["state"] == "announced":
+        return _announce(task, reply)
+    coming = [row for row in reply.results if row["state"] == "ready"]
+    going = any(row["state"] in ("ready", "switched") for row in reply.results)
+    recorded = journal.refusals_recorded(task, "rotate", [row["next_key_id"] for row in coming])
+    with recorded if task.vault else contextlib.nullcontext():
+        confirmed = _confirmed(task, [row for row in coming if row["needs_archive"]])
+        if task.check_mode or not going:
+            return {**reply.raw, "changed": going, "results": [_predicted(row) for row in reply.results]}
+        done = task.call("switch", {"confirmed": confirmed})
+    # Also when an earlier run was killed before its event: one too many is better than none.
+    changed = [row for row in done.results if row["changed"]]
+    if task.vault and changed:
+        keys = [(row["key_id"], f"replaces {row['old_key_id']}: {row['key']}") for row in changed]
+        journal.write(task, "rotate", "success", keys)
+    return {**done.raw, "changed": bool(changed), "results": done.results}
+
+
+def _announce(task: ControllerTask, reply: HostReply) -> dict:
+    """The services know the new keys, so the old ones that sign go; the event comes first."""
+    told = [row for row in reply.results if row["state"] == "switched"]
+    if task.check_mode or not told:
+        return {**reply.raw, "changed": bool(told), "results": [_predicted(row) for row in reply.results]}
+    gone = [
+        (old["key_id"], f"destroyed: {row['key']}")
+        for row in told
+        for old in row["old"]
+        if old["signs"] and old["key_id"] == row["old_key_id"]
+    ]
+    if task.vault and gone:
+        journal.write(task, "rotate", "success", gone)
+    return dict(task.call("announced").raw)
+
+
+def _wish(task: ControllerTask) -> _Wish:
+    params, now = task.params, times.now()
+    try:
+        before = times.parse(params["before"]) if params["before"] else None
+    except FormatError as error:
+        raise OptionError(f"before: {error}") from error
+    for option in ("ahead", "keep"):
+        if params[option] and not _PERIOD.fullmatch(params[option]):
+            raise OptionError(f"{option}: give a number of days or years, for example 30d or 2y")
+    key_ids = frozenset(check_id(one, "key_ids") for one in params["key_ids"])
+    return _Wish(key_ids, before, period_end(now, params["ahead"]) - now, now, params["keep"] or "", _policy(task))
+
+
+def _policy(task: ControllerTask) -> Any:
+    if task.policy is None:
+        return None
+    # Here, so that a play without a policy loads none of it.
+    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import load
+
+    return load.load(task.policy)
+
+
+def _made(vault: Vault, key_ids: list[str]) -> dict[str, datetime.datetime]:
+    """Since when each key has been there at least, by its first record or its entry in the signing register."""
+    told: dict[str, list[str]] = {key_id: [] for key_id in key_ids}
+    for key_id, found in records.walk(vault, key_ids).items():
+        told[key_id] += [one.created for one in found if isinstance(one, Record)]
+    for path, content in vault.read(paths.signing_key(key_id) for key_id in key_ids).items():
+        told[path.split("/")[1]] += _created(content)
+    return {key_id: min(times.parse(one) for one in found) for key_id, found in told.items() if found}
+
+
+def _created(content: bytes) -> list[str]:
+    """The time of an entry in the register; none where it is no entry, which counts for nothing here."""
+    try:
+        value = canonical.loads(content)
+        created = value.get("created") if isinstance(value, dict) else None
+        times.parse(str(created))
+    except FormatError:
+        return []
+    return [str(created)]
+
+
+def _planned(row: dict, item: dict, wish: _Wish, made: dict[str, datetime.datetime]) -> dict:
+    since = made.get(row["key_id"]) or (times.parse(row["modified"]) if row["modified"] else None)
+    reasons = list(_reasons(row, item, wish, since)) if since else []
+    state = "due" if reasons and row["state"] == "current" else row["state"]
+    shown = ("key", "key_id", "next", "next_key_id", "algorithm", "usage", "not_after", "problem")
+    return {
+        **{name: row[name] for name in shown},
+        **{"state": state, "reasons": reasons, "made": times.text(since) if since else None},
+        "old": [{**old, "retire": _is_over(old, row, wish, made)} for old in row["old"]],
+    }
+
+
+def _reasons(row: dict, item: dict, wish: _Wish, since: datetime.datetime) -> Any:
+    if row["key_id"] in wish.key_ids:
+        yield "its key ID was named"
+    if wish.before and since < wish.before:
+        yield f"it was made before {times.text(wish.before)}"
+    if item["algorithm"] and item["algorithm"] != row["algorithm"]:
+        yield f"its algorithm is {row['algorithm']}, and {item['algorithm']} is wanted"
+    if row["not_after"] and wish.is_near(times.parse(row["not_before"]), times.parse(row["not_after"])):
+        yield f"its certificate ends at {row['not_after']}"
+    rule = wish.policy.rule_for(row["usage"]).get("originator_usage_period") if wish.policy else None
+    if rule and wish.is_near(since, period_end(since, rule.value)):
+        yield f"its period of use ({rule.value}, {rule.source}) ends at {times.text(period_end(since, rule.value))}"
+
+
+def _is_over(old: dict, row: dict, wish: _Wish, made: dict[str, datetime.datetime]) -> bool:
+    """Whether a predecessor's time on the host is over; not before the services know the key that came after it."""
+    if old["key_id"] is None or row["state"] == "switched":
+        return False
+    if old["signs"]:
+        return True
+    if wish.keep and period_end(times.parse(old["replaced"]), wish.keep) <= wish.now:
+        return True
+    rule = wish.policy.rule_for(row["usage"]).get("recipient_usage_period") if wish.policy else None
+    since = made.get(old["key_id"])
+    return bool(rule and since and period_end(since, rule.value) <= wish.now)
+
+
+def _predicted(row: dict) -> dict:
+    """A row of key_rotation from what the host has, before anything is done."""
+    changes = row["state"] in ("ready", "switched")
+    return {
+        **{"key": row["key"], "state": "switched" if changes else row["state"], "changed": changes},
+        **{"problem": row["problem"], "key_id": row["next_key_id"] or row["key_id"]},
+        **{"old_key_id": None, "old": None, "certificate": None},
+    }
+
+
+def _confirmed(task: ControllerTask, rows: list[dict]) -> dict[str, str]:
+    """By key ID the sealed key of each successor's archive, whole in the vault and named by the host's receipt."""
+    if not rows:
+        return {}
+    if task.vault is None:
+        raise NotArchivedRefused(
+            f"{', '.join(row['next'] for row in rows)}: a new nonsigning key takes its place only when its archive is "
+            "confirmed; give vault:, or archive: false for keys that nobody archives"
+        )
+    key_ids = [row["next_key_id"] for row in rows]
+    for key_id, one in freezes.frozen(task.vault, key_ids).items():
+        raise FrozenRefused(f"the new key {key_id[:16]}... is frozen ({one.reason}); remove it and make another one")
+    walked = records.walk(task.vault, key_ids)
+    intact = records.intact(task.vault, (one for found in walked.values() for one in found), contents=True)
+    archives = {(one.key_id, one.sealed_key) for one in intact}
+    missing = [row["next"] for row in rows if (row["next_key_id"], row["next_archived"]) not in archives]
+    if missing:
+        raise NotArchivedRefused(
+            f"{', '.join(missing)}: not archived, or this host has no receipt of it; archive it with key_archive first"
+        )
+    return {row["next_key_id"]: row["next_archived"] for row in rows}
