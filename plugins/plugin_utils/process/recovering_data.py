@@ -13,7 +13,7 @@ from __future__ import annotations
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal, recovering
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal, recovering, relayed
 
 
 def recover_data(task: ControllerTask) -> dict:
@@ -36,7 +36,7 @@ def _of_request(task: ControllerTask, request_id: str) -> dict:
     with journal.refusals_recorded(task, "recover_data", []):
         key_ids = recovering.requested_keys(task.vault, request_id)
     with journal.refusals_recorded(task, "recover_data", key_ids):
-        relay = {"keys": recovering.about(task, request_id, key_ids, for_agent=None)}
+        relay = {"keys": relayed.about(task, request_id, key_ids, for_agent=None)}
         reply = task.call("decrypt", relay)
     if reply.relay["unclosed"] and not task.check_mode:
         used = [(key["key_id"], f"group {key['group']}: {', '.join(key['agents'])}") for key in reply.relay["keys"]]

@@ -12,7 +12,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Va
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import recovering
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import relayed
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.looking_up import look_up
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
@@ -69,10 +69,10 @@ def test_an_agent_gets_its_own_shares_past_those_that_are_anothers():
     agents = [("carol", OLD), ("carol", NEW), ("dave", OTHER)]
     found = [record_with(agents)]
     agent = Restricted(filled(agents), reading=(f"shares/{OLD}/", f"shares/{OTHER}/"))
-    assert set(recovering._fetch_shares(agent, found, "carol")) == {NEW}
-    assert recovering._fetch_shares(agent, found, "nobody") == {}
+    assert set(relayed._fetch_shares(agent, found, "carol")) == {NEW}
+    assert relayed._fetch_shares(agent, found, "nobody") == {}
     with pytest.raises(VaultForbidden):
-        recovering._fetch_shares(agent, found, "dave")
+        relayed._fetch_shares(agent, found, "dave")
 
 
 def test_a_restorer_does_not_know_the_signing_register():
