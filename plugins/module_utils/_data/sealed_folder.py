@@ -33,6 +33,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._folders import file_error
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 
 PAYLOAD_TYPE = "application/vnd.keyops.recovered-data.v1+json"
 SUMMARY, OUTPUTS, SOURCES = "summary.json", "outputs.sha256", "sources.sha256"
@@ -44,8 +45,8 @@ _FIELDS = {
 _LIST = {"files": int, "sha256": str}
 _KEY = {"key_id": str, "record": int, "group": str, "agents": list}
 _CHUNK = 1024 * 1024
-#: A summary has the first failures only; ten thousand keys and sources fit.
-_SUMMARY_LIMIT = 16 * 1024 * 1024
+#: A summary has the first failures only; hundreds of thousands of sources fit.
+_SUMMARY_LIMIT = 256 * 1024 * 1024
 _MOST_TOLD = 20
 
 
@@ -140,8 +141,8 @@ def verify(folder: str, certificate: bytes | None) -> Verified:
     named = canonical.decode(_parse(dsse.payload_of(envelope, PAYLOAD_TYPE))["requester_certificate"])
     signer = certificate or named
     summary = _parse(dsse.verify(envelope, PAYLOAD_TYPE, signer))
-    if signer != named:
-        raise SignatureInvalid("the summary names another certificate of its requester than the one that was given")
+    if key_id_of_certificate(signer) != key_id_of_certificate(named):  # it may have been renewed since
+        raise SignatureInvalid("the summary names another requester than the certificate that was given")
     return Verified(summary, signer, canonical.digest(envelope), tuple(_problems(folder, summary)))
 
 
