@@ -236,8 +236,10 @@ class Work:
         self._keep(stream, before, {} if check_mode else maildir.fingerprint(source.dest, with_times=False))
 
     def _volume(self, stream: _Stream) -> None:
+        told = self._progress.bytes_of(0, stream.tally)
         for one in efs.recover(stream.source, self._keys, self._task.check_mode):
             stream.tally.add(one.item)
+            told(0)
             if one.changed:
                 self._changed.add(stream.number)
         self._keep(stream, {}, {})
