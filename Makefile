@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 build := .build
 collections := $(build)/collections/ansible_collections/keyops
 run := tests/tools/with-env
-side_by_side := molecule-fleet molecule-openbao unit molecule-hsm molecule-default ansible-lint
+side_by_side := molecule-fleet molecule-openbao unit molecule-hsm molecule-data-recovery molecule-default ansible-lint
 step = @printf '\n== %s ==\n'
 
 .PHONY: help
@@ -85,6 +85,11 @@ leak-hunt: setup ## Search everything that a whole story leaves behind for its s
 molecule-hsm: setup ## Run the roles with keys on SoftHSM2 tokens of two SSH hosts (root)
 	$(step) "molecule: hsm (two SSH hosts, SoftHSM2)"
 	@$(run) molecule test --scenario-name hsm
+
+.PHONY: molecule-data-recovery
+molecule-data-recovery: setup ## Decrypt a departed owner's mail on an SSH host, with 1,000 mails (root)
+	$(step) "molecule: data_recovery (two SSH hosts, 1,000 mails under three generations of keys)"
+	@$(run) molecule test --scenario-name data_recovery
 
 .PHONY: integration
 integration: setup ## Run the other integration tests (root)

@@ -4,12 +4,13 @@
 
 """Makes the departed owner's mail and files with openssl, many at a time, and keeps what they say.
 
-    sent_mail.py CERTIFICATES FOLDER COUNT
+    sent_mail.py CERTIFICATES FOLDER COUNT [VOLUME]
 
 CERTIFICATES holds the owner's certificates, one ``.pem`` per generation of keys. In FOLDER come to lie:
 
 - ``mail/maildir`` and ``mail/archive.mbox``: COUNT messages, in turn under each generation;
 - ``files``: CMS files in DER and PEM;
+- ``VOLUME``, if asked for (root): an NTFS image with EFS files of the owner's RSA keys;
 - ``expected.json``: what openssl was given to encrypt, by the place of each; and the places of what cannot be opened.
 
 One message in a hundred is broken, and five more are for somebody else.
@@ -25,6 +26,9 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from efs_image import CIPHERS as EFS_CIPHERS
+from efs_image import EfsFile, content_of, make_image
 
 CIPHERS = ("-aes-256-cbc", "-aes-128-cbc", "-des3", "-aes-256-gcm")
 #: Every so manyth message lies in the mbox file, and is signed by its sender before it is encrypted.
@@ -97,7 +101,24 @@ def broken(message: bytes, number: int) -> bytes:
     return head + separator + b"".join(lines)
 
 
-def make(certificates: Path, folder: Path, count: int) -> dict:
+def make_volume(image: Path, certificates: list[Path]) -> dict[str, str]:
+    """An image with a file for each certificate and cipher; what is in each, in base64, by its path."""
+    files = [
+        EfsFile(
+            f"Users/alice/{one.stem}/{cipher}.bin",
+            content_of(f"{one.stem} {cipher}", 30_000),
+            [one.read_text()],
+            (),
+            cipher,
+        )
+        for one in certificates
+        for cipher in EFS_CIPHERS
+    ]
+    make_image(image, files)
+    return {one.path: base64.b64encode(one.content).decode() for one in files}
+
+
+def make(certificates: Path, folder: Path, count: int, volume: str = "") -> dict:
     """Make everything; returns what is in ``expected.json``."""
     for name in ("mail/maildir/cur", "mail/maildir/new", "mail/maildir/tmp", "files", "sender"):
         (folder / name).mkdir(parents=True)
@@ -128,10 +149,13 @@ def make(certificates: Path, folder: Path, count: int) -> dict:
     for number, (sealed, content) in enumerate(files):
         (folder / f"files/report-{number}.{'p7m' if number % 2 else 'pem'}").write_bytes(sealed)
         expected["files"][number] = base64.b64encode(content).decode()
+    if volume:
+        with_rsa = [one for one in recipients if b"rsaEncryption" in one.with_suffix(".txt").read_bytes()]
+        expected["volume"] = make_volume(folder / volume, with_rsa)
     known = {"expected": expected, "failing": failing}
     (folder / "expected.json").write_text(json.dumps(known))
     return known
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    make(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
