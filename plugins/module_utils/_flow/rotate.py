@@ -32,6 +32,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     KeyExists,
+    KeyUnreadable,
     NotArchivedRefused,
     OptionError,
 )
@@ -166,7 +167,11 @@ def _row(one: _Key, state_dir: str) -> dict:
 
 
 def _old_row(path: str, item: dict) -> dict:
-    facts = read_facts(path, item["passphrase"])
+    """Of a predecessor. What is no key, or has another passphrase, has no key ID, and is in nobody's way."""
+    try:
+        facts = read_facts(path, item["passphrase"])
+    except KeyUnreadable:
+        facts = None
     replaced = os.stat(path, follow_symlinks=False).st_ctime
     return {
         **{

@@ -232,6 +232,26 @@ def test_an_old_key_without_an_archive_is_not_removed(one: Rotated) -> None:
         one.host.run("private_key", keys=[{"key": old, "state": "absent"}])
 
 
+def test_a_file_that_only_looks_like_an_old_key_is_in_nobodys_way(one: Rotated) -> None:
+    (one.host.folder / "mail.key.0123456789abcdef").write_text("a note")
+    (old,) = one.plan(keep="1d")["mail"]["old"]
+    assert (old["key_id"], old["retire"]) == (None, False)
+    assert one.rotate()
+
+
+def test_the_history_has_both_generations_with_their_certificates(one: Rotated) -> None:
+    one.rotate()
+    now, host = one.check_finished(), one.host
+    asked = {"key_owner": host.name, "reason": "a test", **one.scene.requester(host)}
+    request_id = host.run("recovery_request", **asked)["request_id"]
+    for agent in one.scene.agents[:2]:
+        agent.approve(one.scene.vault_path, request_id, host.name)
+    found = host.run("key_recovery", request_id=request_id, into={"folder": str(host.folder / "history")})
+    certified = {row["key_id"]: len(row["certificates"]) for row in found["results"]}
+    mail, plain = one.made["mail"][1], one.made["plain"][1]
+    assert certified == {mail: 1, now["mail"]: 1, plain: 0, now["plain"]: 0}
+
+
 def test_nothing_is_overwritten(one: Rotated) -> None:
     """Somebody else's file under the name of the old key, and a successor without a key."""
     item = {"key": staged(one)["key"]}
