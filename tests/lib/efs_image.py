@@ -97,11 +97,19 @@ def _mounted(image: Path) -> Iterator[Path]:
         yield folder
     finally:
         if os.path.ismount(folder):
-            _run("umount", str(folder))
+            _unmount(folder)
             process.wait(timeout=60)
         process.kill()
         process.communicate()
         folder.rmdir()
+
+
+def _unmount(folder: Path) -> None:
+    """Whoever looks through the machine's folders just now keeps it busy for a moment."""
+    deadline = time.monotonic() + 60
+    while (done := subprocess.run(["umount", folder], capture_output=True, text=True, check=False)).returncode:
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.05)
 
 
 def _run(*command: str) -> None:
