@@ -17,8 +17,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pkcs11
 import pytest
 import story
+import tokens
 from bad_input.bench import SECRET, Bench
 from bad_input.preparations import make_material, nothing
 from bad_input.table import TABLE, Row
@@ -65,6 +67,7 @@ def bench(made: Path) -> Iterator[Bench]:
     finally:
         for mount in bench.mounts:
             subprocess.run(["umount", mount], check=True)
+        pkcs11.unload(tokens.SOFTHSM)  # later tests fork processes, which could not use it
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -45,6 +45,8 @@ def run_in_child(work: Work, kill_after: float | None = None) -> tuple[bool, flo
 
 def fork(work: Work) -> int:
     """Start the work in a forked process, whose exit status is 0 when it succeeds; returns its number."""
+    loaded = sys.modules["pkcs11"]._loaded if "pkcs11" in sys.modules else {}
+    assert not loaded, f"a forked process cannot use what this one has loaded; unload it where that is done: {loaded}"
     pid = os.fork()
     if pid == 0:
         code = 1

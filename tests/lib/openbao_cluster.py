@@ -14,8 +14,10 @@ only; a real cluster is unsealed and administered by people (docs/production.md)
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -32,6 +34,8 @@ from typing import Any
 
 #: Seconds for anything that a healthy cluster does.
 PATIENCE = 60.0
+#: The ports that servers get.
+PORTS = (10_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,11 @@ class Cluster:
         return [Node(one["name"], one["port"], one["cluster_port"], self.folder / one["name"]) for one in known]
 
     def __enter__(self) -> Cluster:
-        self.up(self._count)
+        try:
+            self.up(self._count)
+        except BaseException:
+            self.down()
+            raise
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -301,11 +309,14 @@ def _bao() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _number in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Ports that nobody uses, below those that the system gives to connections: a server that is started again has its
+    own still."""
+    found: dict[int, None] = {}
+    while len(found) < count:
+        port = secrets.choice(range(*PORTS))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found[port] = None
+    return list(found)
 
 
 def _reap(pid: int) -> None:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -266,11 +266,11 @@ def _answers(port: int) -> bool:
 def _two_free_ports() -> int:
     """The first of two ports side by side: swtpm's control channel is expected beside its own."""
     for dummy in range(50):
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            if port < 65535 and other.connect_ex(("127.0.0.1", port + 1)) != 0:
-                return port
+        # Below those that the system gives to connections.
+        port = secrets.choice(range(10_000, 32_000))
+        sides = (socket.create_server(("127.0.0.1", side)) for side in (port, port + 1))
+        with suppress(OSError), next(sides), next(sides):
+            return port
     raise AssertionError("no two free ports")
 
 
