@@ -119,7 +119,8 @@ def _run(task: HostTask, state_dir: str, on_tokens: Any) -> FlowResult:
     results = [_row(item, opened.get(item.key_id), certificates[item.key_id]) for item in wanted]
     warnings = on_tokens.warnings if on_tokens else []
     changed = any(row["changed"] for row in results)
-    return FlowResult(changed, results, diff=_diff(missing), relay=relay, warnings=warnings)
+    diff = [*_diff(missing), *recover_certificates.diff(certificates)]
+    return FlowResult(changed, results, diff=diff, relay=relay, warnings=warnings)
 
 
 def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted], on_tokens: Any) -> dict[str, quorum.Opened]:

@@ -111,6 +111,18 @@ def _read(seen: _files.ExistingFile | None, key_id: str) -> tuple[bytes, ...]:
         raise FileError(f"certificates_path: {error}; it is left as it is, so name another file") from error
 
 
+def diff(found: Mapping[str, Certificates]) -> list[dict]:
+    """Per file that is written, whose certificates it gets."""
+    return [
+        {
+            **dict.fromkeys(("before_header", "after_header"), one.file.path),
+            **{"before": {"certificates_of": key_id if one.seen else None}, "after": {"certificates_of": key_id}},
+        }
+        for key_id, one in found.items()
+        if one.file
+    ]
+
+
 def write(found: Mapping[str, Certificates]) -> None:
     """Write what is to be written, each file whole and at once."""
     wanted = [(one.file, one.seen) for one in found.values() if one.file]

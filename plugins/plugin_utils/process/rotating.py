@@ -76,34 +76,39 @@ def rotate(task: ControllerTask) -> dict:
         return _announce(task, reply)
     coming = [row for row in reply.results if row["state"] == "ready"]
     going = any(row["state"] in ("ready", "switched") for row in reply.results)
+    diff = [_diff(row["key"], row["key_id"], row["next_key_id"]) for row in coming]
     recorded = journal.refusals_recorded(task, "rotate", [row["next_key_id"] for row in coming])
     with recorded if task.vault else contextlib.nullcontext():
         confirmed = _confirmed(task, [row for row in coming if row["needs_archive"]])
         if task.check_mode or not going:
-            return {**reply.raw, "changed": going, "results": [_predicted(row) for row in reply.results]}
+            predicted = [_predicted(row) for row in reply.results]
+            return {**reply.raw, "changed": going, "results": predicted, "diff": diff}
         done = task.call("switch", {"confirmed": confirmed})
     # Also when an earlier run was killed before its event: one too many is better than none.
     changed = [row for row in done.results if row["changed"]]
     if task.vault and changed:
         keys = [(row["key_id"], f"replaces {row['old_key_id']}: {row['key']}") for row in changed]
         journal.write(task, "rotate", "success", keys)
-    return {**done.raw, "changed": bool(changed), "results": done.results}
+    return {**done.raw, "changed": bool(changed), "results": done.results, "diff": diff}
 
 
 def _announce(task: ControllerTask, reply: HostReply) -> dict:
     """The services know the new keys, so the old ones that sign go; the event comes first."""
     told = [row for row in reply.results if row["state"] == "switched"]
-    if task.check_mode or not told:
-        return {**reply.raw, "changed": bool(told), "results": [_predicted(row) for row in reply.results]}
     gone = [
-        (old["key_id"], f"destroyed: {row['key']}")
-        for row in told
-        for old in row["old"]
-        if old["signs"] and old["key_id"] == row["old_key_id"]
+        (old, row["key"]) for row in told for old in row["old"] if old["signs"] and old["key_id"] == row["old_key_id"]
     ]
+    diff = [_diff(old["key"], old["key_id"], None) for old, dummy in gone]
+    if task.check_mode or not told:
+        return {**reply.raw, "changed": bool(told), "results": [_predicted(row) for row in reply.results], "diff": diff}
     if task.vault and gone:
-        journal.write(task, "rotate", "success", gone)
-    return dict(task.call("announced").raw)
+        journal.write(task, "rotate", "success", [(old["key_id"], f"destroyed: {key}") for old, key in gone])
+    return {**task.call("announced").raw, "diff": diff}
+
+
+def _diff(path: str, before: str | None, after: str | None) -> dict:
+    sides = {"before": {"key_id": before}, "after": {"key_id": after}}
+    return {"before_header": path, "after_header": path, **sides}
 
 
 def _wish(task: ControllerTask) -> _Wish:

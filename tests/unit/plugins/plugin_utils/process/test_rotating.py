@@ -159,6 +159,8 @@ def test_a_successor_waits_for_its_certificate(one: Rotated) -> None:
     beside.write_bytes(good.read_bytes())
     predicted = one.host.run("key_rotation", check_mode=True, keys=[item])
     assert (predicted["changed"], (folder / "mail.key").read_bytes()) == (True, before)
+    (diff,) = predicted["diff"]
+    assert (diff["before"]["key_id"], diff["before_header"]) == (one.made["mail"][1], item["key"])
     assert one.host.run("key_rotation", keys=[item])["results"][0]["state"] == "switched"
     # Until the services know, it is told again; then no more.
     assert one.host.run("key_rotation", keys=[item])["changed"]
