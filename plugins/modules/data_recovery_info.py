@@ -38,6 +38,7 @@ extends_documentation_fragment:
   - keyops.lifecycle.attributes
   - keyops.lifecycle.attributes.info
   - keyops.lifecycle.state
+  - keyops.lifecycle.step
 seealso:
   - module: keyops.lifecycle.data_recovery
 author:

@@ -17,9 +17,9 @@ Step ``close``, when the controller has written the event: the one-time key is r
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +90,11 @@ def run(task: HostTask, sources: Sequence[Source], recover: Recover) -> FlowResu
     if sealed_folder.is_sealed(seal.folder):
         return _sealed_already(seal, request_id, sources, is_open)  # 2
     sealed_folder.check_free(seal.folder, [*(one.dest for one in sources), *filter(None, [task.params.get("report")])])
-    with _opened(task, state_dir, request_id) as keys:  # 3
+    with contextlib.ExitStack() as opened:  # 3
+        if request_id:
+            keys = _of_request(task, state_dir, request_id)
+        else:
+            keys = _at_hand(opened.enter_context(data_keys.opened(task.params["keys"])))
         found = recover(task, sources, keys.decryptors)
         case = _case(task, found, keys, seal)
     digest = ""
@@ -136,14 +140,10 @@ def _sealed_already(seal: _Seal, request_id: str, sources: Sequence[Source], is_
     return FlowResult(False, results, relay=relay, extra={"summary": found.digest})
 
 
-@contextmanager
-def _opened(task: HostTask, state_dir: str, request_id: str) -> Iterator[_Keys]:
-    if request_id:
-        yield _of_request(task, state_dir, request_id)
-        return
-    with data_keys.opened(task.params["keys"]) as decryptors:
-        nobody = {"record": 0, "group": "", "agents": []}
-        yield _Keys(decryptors, [{"key_id": one.key_id, **nobody} for one in decryptors])
+def _at_hand(decryptors: list[Decryptor]) -> _Keys:
+    """Keys that nobody had to approve."""
+    nobody = {"record": 0, "group": "", "agents": []}
+    return _Keys(decryptors, [{"key_id": one.key_id, **nobody} for one in decryptors])
 
 
 def _of_request(task: HostTask, state_dir: str, request_id: str) -> _Keys:
