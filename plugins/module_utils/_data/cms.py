@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -261,7 +262,10 @@ def _small(data: Any, start: int, end: int) -> der.Element:
     """A part of the message that is not its content, as DER."""
     if end - start > _LARGEST_PART:
         raise DataTooLarge("a part of the message is larger than any such part")
-    part = bytes(data[start:end])
+    return _as_der(bytes(data[start:end]))
+
+
+def _as_der(part: bytes) -> der.Element:
     try:
         return der.read(part)
     except FormatError:
@@ -300,7 +304,7 @@ def _encrypted_content(data: Any, found: Any) -> tuple[bytes, ciphers.ContentCip
     parts = list(_with_starts(data, found[1], found[2]))
     if len(parts) < 2 or parts[0][0] != der.OID or parts[1][0] != der.SEQUENCE:
         raise DataDamaged("the encrypted content has no cipher")
-    kind = _small(data, parts[0][4], parts[0][3]).whole
+    kind = bytes(data[parts[0][4] : parts[0][3]])
     fields = _small(data, parts[1][4], parts[1][3]).children()
     cipher = ciphers.read(fields[0].whole, fields[1] if len(fields) > 1 else None)
     if len(parts) < 3 or parts[2][0] & ~ber.CONSTRUCTED != 0x80:
@@ -326,11 +330,13 @@ def _recipients(data: Any, found: Any) -> tuple[list[EncryptedKey], list[str]]:
     keys: list[EncryptedKey] = []
     passed_over: list[str] = []
     place = found[1]
-    for tag, dummy, dummy, behind in ber.children(data, found[1], found[2]):
+    for tag, begin, end, behind in ber.children(data, found[1], found[2]):
         if tag in (der.SEQUENCE, 0xA1):
             try:
-                info = _small(data, place, behind)
-                keys += [_transport(info)] if tag == der.SEQUENCE else _agreement(info)
+                if tag == der.SEQUENCE:
+                    keys.append(_transport(data, begin, end))
+                else:
+                    keys += _agreement(_small(data, place, behind))
             except DataUnsupported as error:
                 passed_over.append(str(error))
         else:
@@ -341,15 +347,30 @@ def _recipients(data: Any, found: Any) -> tuple[list[EncryptedKey], list[str]]:
     return keys, passed_over
 
 
-def _transport(info: der.Element) -> EncryptedKey:
-    dummy, recipient, method, encrypted = info.children()
-    fields = method.children()
-    named, key = _recipient(recipient), encrypted.expect(der.OCTET_STRING).body
+def _transport(data: Any, start: int, stop: int) -> EncryptedKey:
+    if stop - start > _LARGEST_PART:
+        raise DataTooLarge("a part of the message is larger than any such part")
+    version, recipient, method, encrypted = _with_starts(data, start, stop)
+    if version[0] != der.INTEGER or encrypted[0] & ~ber.CONSTRUCTED != der.OCTET_STRING:
+        raise DataDamaged("a recipient of the message cannot be read")
+    named = _recipient_of(bytes(data[recipient[4] : recipient[3]]))
+    key = b"".join([bytes(piece) for piece in ber.octets(data, encrypted[:4])])
+    fields = _fields_of(bytes(data[method[4] : method[3]]))
     if fields[0].whole == _RSA:
         return EncryptedKey(named, decryptors.RSA_PKCS1, key)
     if fields[0].whole != _OAEP:
         raise DataUnsupported(f"a recipient by a method that is not read ({_shown(fields[0].whole)})")
-    return EncryptedKey(named, decryptors.RSA_OAEP, key, *_oaep(fields[1:]))
+    return EncryptedKey(named, decryptors.RSA_OAEP, key, *_oaep(list(fields[1:])))
+
+
+@functools.lru_cache(maxsize=256)  # the same few for all mails of an owner
+def _recipient_of(whole: bytes) -> RecipientId:
+    return _recipient(_as_der(whole))
+
+
+@functools.lru_cache(maxsize=64)
+def _fields_of(whole: bytes) -> tuple[der.Element, ...]:
+    return tuple(_as_der(whole).children())
 
 
 def _recipient(element: der.Element) -> RecipientId:

@@ -13,26 +13,24 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\n]*)(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
 _PARAMETER = re.compile(rb";\s*([^\s=;\"]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;\"]*))")
-_SPACE = re.compile(rb"\s+")
+_ESCAPED = re.compile(rb"\\(.)")
 #: A header that is longer is none.
 _LONGEST_HEADER = 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One field of a header: its name in lower case, its value, and its whole lines."""
 
     name: bytes
     value: bytes
-    lines: bytes = field(repr=False)
+    lines: bytes
 
 
-@dataclass(frozen=True)
-class Entity:
+class Entity(NamedTuple):
     """A mail or one part of it.
 
     Attributes:
@@ -43,8 +41,8 @@ class Entity:
         parameters: of the media type, names in lower case.
     """
 
-    fields: tuple[Field, ...] = field(repr=False)
-    header: bytes = field(repr=False)
+    fields: tuple[Field, ...]
+    header: bytes
     body: int
     kind: bytes
     parameters: dict[bytes, bytes]
@@ -53,7 +51,7 @@ class Entity:
         """The value of the first field of this name, unfolded; empty without one."""
         for one in self.fields:
             if one.name == name:
-                return _SPACE.sub(b" ", one.value).strip()
+                return b" ".join(one.value.split())
         return b""
 
 
@@ -62,7 +60,7 @@ def read(data: bytes, start: int = 0, end: int | None = None) -> Entity:
     end = len(data) if end is None else end
     stop, body = _header_end(data, start, end)
     header = data[start:stop]
-    fields = tuple(Field(match[1].lower(), match[2], match[0]) for match in _FIELD.finditer(header))
+    fields = tuple([Field(match[1].lower(), match[2], match[0]) for match in _FIELD.finditer(header)])
     kind = b"text/plain"
     parameters: dict[bytes, bytes] = {}
     for one in fields:
@@ -74,17 +72,14 @@ def read(data: bytes, start: int = 0, end: int | None = None) -> Entity:
 
 def looks_like_one(data: bytes) -> bool:
     """Whether the bytes begin with a header that says what they are, or with the blank line of an empty one."""
-    return data[:1] == b"\n" or data[:2] == b"\r\n" or has_header(data)
+    return data[:1] == b"\n" or data[:2] == b"\r\n" or describes(read(data), data)
 
 
-def has_header(data: bytes) -> bool:
-    """Whether the bytes begin with a header that says what they are."""
-    stop, body = _header_end(data, 0, len(data))
-    header = data[:stop]
-    if stop == body:  # no blank line
+def describes(entity: Entity, data: bytes) -> bool:
+    """Whether the bytes that an entity was read from begin with a header that says what they are."""
+    if not entity.fields or entity.body == len(entity.header):  # no blank line
         return False
-    first = _FIELD.match(header)
-    return first is not None and any(match[1].lower().startswith(b"content-") for match in _FIELD.finditer(header))
+    return data.startswith(entity.fields[0].lines) and any(one.name.startswith(b"content-") for one in entity.fields)
 
 
 def parameter_of(value: bytes, name: bytes) -> bytes:
@@ -138,7 +133,9 @@ def _media_type(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     kind, semicolon, rest = value.partition(b";")
     parameters: dict[bytes, bytes] = {}
     for match in _PARAMETER.finditer(semicolon + rest):
-        quoted = re.sub(rb"\\(.)", rb"\1", match[2]) if match[2] is not None else match[3]
+        quoted = match[3] if match[2] is None else match[2]
+        if match[2] and b"\\" in match[2]:
+            quoted = _ESCAPED.sub(rb"\1", match[2])
         parameters.setdefault(match[1].lower(), quoted)
     return kind.strip().lower(), parameters
 

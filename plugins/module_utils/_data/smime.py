@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ber, ciphers, cms, mime
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
@@ -42,6 +43,8 @@ _MOST_DECRYPTED = 512 * 1024 * 1024
 #: In the first bytes of a text there is none of these.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\x08")) + b"\x7f"
 _LOOKED_AT = 64
+#: Messages below this many bytes are faster to walk as bytes than as views, whatever is copied.
+_SMALL = 1 << 20
 
 
 @dataclass
@@ -148,7 +151,7 @@ class _Work:
             part = mime.read(data, begin, stop)
             found = self.entity(data, begin, stop, part, depth + 1, quote)
             if found is not None and entity.kind == b"multipart/signed":
-                return _joined(entity, found)  # 2
+                return _joined(entity, found, mime.read(found))  # 2
             if found is not None:
                 pieces += [data[place:begin], found]
                 place = stop
@@ -170,14 +173,15 @@ class _Work:
         self._decrypted += len(opened.content)
         if self._decrypted > _MOST_DECRYPTED:
             raise DataTooLarge("what is encrypted in the mail is larger than any mail")
-        content = _entity_of(opened)
+        content, inside = _entity_of(opened)
         self.key_ids.append(opened.by.key_id)
-        inner = self.entity(content, 0, len(content), mime.read(content), depth + 1)
-        content = content if inner is None else inner
-        return _joined(entity, quote(content) if quote else content)
+        found = self.entity(content, 0, len(content), inside, depth + 1)
+        if found is not None:
+            content, inside = found, mime.read(found)
+        return _joined(entity, quote(content) if quote else content, inside)
 
     def _signed(
-        self, message: memoryview, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
+        self, message: Any, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
     ) -> bytes | None:
         """What is encrypted inside of an opaque signature; None leaves it as it is."""
         content = _signed_content(message)
@@ -186,7 +190,7 @@ class _Work:
         found = self.entity(content, 0, len(content), mime.read(content), depth + 1)
         if found is None:
             return None
-        return _joined(entity, quote(found) if quote else found)  # 2
+        return _joined(entity, quote(found) if quote else found, mime.read(found))  # 2
 
 
 def _may_be_encrypted(entity: mime.Entity) -> bool:
@@ -198,18 +202,18 @@ def _may_be_encrypted(entity: mime.Entity) -> bool:
     return name.lower().endswith((b".p7m", b".p7z"))
 
 
-def _message(body: bytes, entity: mime.Entity) -> memoryview:
+def _message(body: bytes, entity: mime.Entity) -> Any:
     encoding = entity.value(b"content-transfer-encoding")
     try:
         found = mime.decoded(body, encoding)
     except ValueError as error:
         raise DataDamaged("the base64 of the message is cut off or altered") from error
     if found[:1] != b"\x30":  # base64 without a field that says so, or PEM
-        return memoryview(cms.unarmored(found))
-    return memoryview(found)
+        return cms.unarmored(found)
+    return found if len(found) < _SMALL else memoryview(found)
 
 
-def _entity_of(opened: cms.Opened) -> bytes:
+def _entity_of(opened: cms.Opened) -> tuple[bytes, mime.Entity]:
     """What was encrypted, as a MIME entity.
 
     Raises:
@@ -219,14 +223,15 @@ def _entity_of(opened: cms.Opened) -> bytes:
     if opened.content_type != cms.DATA:  # a signature without a MIME entity around it
         encoded = _base64_lines(cms.wrapped(opened))
         head = b'Content-Type: application/pkcs7-mime; smime-type=signed-data; name="smime.p7m"\r\n'
-        return head + b"Content-Transfer-Encoding: base64\r\n\r\n" + encoded
-    if mime.has_header(content):
-        return content
+        content = head + b"Content-Transfer-Encoding: base64\r\n\r\n" + encoded
+    entity = mime.read(content)
+    if mime.describes(entity, content):
+        return content, entity
     if not _is_text(content[:_LOOKED_AT]):
         raise DataNotOpened(ciphers.NOT_OPENED)
-    if mime.looks_like_one(content):
-        return content
-    return (b"\r\n" if b"\r\n" in content[:1000] else b"\n") + content
+    if not mime.looks_like_one(content):
+        content = (b"\r\n" if b"\r\n" in content[:1000] else b"\n") + content
+    return content, mime.read(content)
 
 
 def _is_text(data: bytes) -> bool:
@@ -245,11 +250,10 @@ def _base64_lines(data: bytes) -> bytes:
     return base64.encodebytes(data).replace(b"\n", b"\r\n")
 
 
-def _joined(outer: mime.Entity, inner: bytes) -> bytes:
+def _joined(outer: mime.Entity, inner: bytes, inside: mime.Entity) -> bytes:
     """The decrypted entity, below those fields of the outer one that still hold (step 3)."""
-    entity = mime.read(inner)
-    own = {one.name for one in entity.fields}
-    line_end = b"\r\n" if inner[: entity.body].endswith(b"\r\n") else b"\n"
+    own = {one.name for one in inside.fields}
+    line_end = b"\r\n" if inner[: len(inside.header) + 2].endswith(b"\r\n") else b"\n"
     kept = [
         one.lines
         for one in outer.fields
@@ -265,7 +269,7 @@ def _joined(outer: mime.Entity, inner: bytes) -> bytes:
     return lines + inner
 
 
-def _signed_content(message: memoryview) -> bytes | None:
+def _signed_content(message: Any) -> bytes | None:
     """The content in a SignedData; None when it is elsewhere."""
     dummy, start, stop, dummy = ber.element(message, 0, len(message))
     explicit = list(ber.children(message, start, stop))[1]

@@ -19,12 +19,14 @@ from typing import Any
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FileMissing,
     FormatError,
+    KeyNotFound,
     KeyopsError,
     KeyReferenceError,
     OptionError,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import load_sound
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pem, reference
 
 
@@ -44,7 +46,7 @@ def opened(items: Sequence[dict]) -> Iterator[list[Decryptor]]:
     certificates = [_certificates(item["certificates"], f"keys[{number}]") for number, item in enumerate(items)]
     # Files first: a wrong passphrase must not cost a login.
     keys: dict[int, Any] = {
-        number: read_private_key(item["key"], item["passphrase"], f"keys[{number}]")
+        number: _read(item, f"keys[{number}]")
         for number, item in enumerate(items)
         if not reference.is_token(item["key"])
     }
@@ -59,6 +61,16 @@ def opened(items: Sequence[dict]) -> Iterator[list[Decryptor]]:
     with card.opened(asked) as found:
         keys.update(zip(on_tokens, found))
         yield [_made(items[number], keys[number], certificates[number]) for number in sorted(keys)]
+
+
+def _read(item: dict, option: str) -> Any:
+    try:
+        # Proven once, and used as it was proven: loading an RSA key again costs as much as a hundred mails.
+        return load_sound(reference.parse_path(item["key"]).path, item["passphrase"])[1]
+    except FileMissing as error:
+        raise KeyNotFound(f"{option}: there is no key at {item['key']}") from error
+    except KeyopsError as error:
+        raise type(error)(f"{option}: {error}") from error
 
 
 def _made(item: dict, private_key: Any, certificates: list[bytes]) -> Decryptor:

@@ -16,7 +16,7 @@ import cryptography_vectors
 import encrypted_mail
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, x25519
+from cryptography.hazmat.primitives.asymmetric import padding, x448, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
@@ -184,9 +184,10 @@ def test_vectors() -> None:
                 opened(data, known)
 
 
-def test_x25519() -> None:
+@pytest.mark.parametrize("kind", [x25519.X25519PrivateKey, x448.X448PrivateKey])
+def test_x25519_and_x448(kind: type) -> None:
     """RFC 8418, which openssl 3.0 cannot write: built here from the RFC's words."""
-    key, ephemeral = x25519.X25519PrivateKey.generate(), x25519.X25519PrivateKey.generate()
+    key, ephemeral = kind.generate(), kind.generate()
     wrap = der.write(der.SEQUENCE, der.oid("2.16.840.1.101.3.4.1.45"))
     public = ephemeral.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     sized = der.write(0xA2, der.write(der.OCTET_STRING, (256).to_bytes(4, "big")))
