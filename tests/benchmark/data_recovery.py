@@ -166,10 +166,9 @@ def memory(folder: Path, megabytes: list[int]) -> list[int]:
         mails = max(1, size * 1_000_000 // len(content)) * DISTINCT
         told = ours(box, output, person, mails)
         peaks.append(told["memory"])
-        print(
-            f"| {box.stat().st_size / 1e6:.0f} MB | {mails} | {told['seconds']:.1f} | {told['memory'] / 1024:.0f} MiB |",
-            flush=True,
-        )
+        megabytes_there = box.stat().st_size / 1e6
+        row = (f"{megabytes_there:.0f} MB", mails, f"{told['seconds']:.1f}", f"{told['memory'] / 1024:.0f} MiB")
+        print("| " + " | ".join(str(one) for one in row) + " |", flush=True)
         box.unlink()
         output.unlink()
     return peaks
