@@ -20,8 +20,13 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import refe
 
 
 @contextmanager
-def opened(params: dict, options: Sequence[str]) -> Iterator[list[Any]]:
+def opened(params: dict, options: Sequence[str], lock_in: str | None = None) -> Iterator[list[Any]]:
     """The key objects of these options, in their order.
+
+    Args:
+        params: of the module.
+        options: names of those that hold key references.
+        lock_in: as in ``card.opened``.
 
     Raises:
         KeyNotFound, KeyUnreadable, WrongPassphrase, FileError, KeyReferenceError, OptionError, TokenError: with the
@@ -43,7 +48,7 @@ def opened(params: dict, options: Sequence[str]) -> Iterator[list[Any]]:
     from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import card
 
     asked = [card.Asked(name, _uri(params[name], name), params.get(f"{name}_pin")) for name in on_tokens]
-    with card.opened(asked) as found:
+    with card.opened(asked, lock_in) as found:
         keys.update(zip(on_tokens, found))
         yield [keys[name] for name in options]
 

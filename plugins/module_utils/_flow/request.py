@@ -52,7 +52,8 @@ def run(task: HostTask) -> FlowResult:
     params = task.params
     state_dir = params["state_dir"] or _receipts.default_state_dir()
     # The token that keys go to comes first: its lock is taken before any library looks at its tokens.
-    with _token(task, state_dir) as token, own_keys.opened(params, ("signing_key",)) as (signing_key,):
+    lock_in = None if task.check_mode else state_dir
+    with _token(task, state_dir) as token, own_keys.opened(params, ("signing_key",), lock_in) as (signing_key,):
         certificate = _certificate(params["signing_certificate"], signing_key)
         wanted = _wanted(params, task.relay["host"], certificate)
         if not task.check_mode:

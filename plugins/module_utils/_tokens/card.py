@@ -31,8 +31,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     TokenError,
     note_missing_library,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, objects, session, signing
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
-from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects, session, signing
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.library import answer_of, name_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.probe import unguarded
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.uri import TokenUri
@@ -72,14 +72,22 @@ class Asked:
 
 
 @contextlib.contextmanager
-def opened(asked: Sequence[Asked]) -> Iterator[list[Any]]:
+def opened(asked: Sequence[Asked], lock_in: str | None = None) -> Iterator[list[Any]]:
     """Keys on tokens, in the order in which they are asked for; each can be used until the end of the block.
+
+    Args:
+        asked: the keys.
+        lock_in: the state folder whose other users wait until then; None where nobody else uses the token, as with a
+            person's card, and in check mode, which makes no folder.
 
     Raises:
         OptionError: no PIN, two of them, or two different ones for one token.
         TokenError, WrongPin, KeyNotFound, KeyUnreadable (HalvesDiffer): with the option's name in front.
     """
     with contextlib.ExitStack() as stack:
+        if lock_in is not None:
+            for path in sorted({str(one.uri.module_path) for one in asked}):
+                stack.enter_context(keys.locked(lock_in, path))
         known: dict[tuple[str, str], tuple[str, list[objects.TokenObject]]] = {}
         yield [_opened(one, known, stack) for one in asked]
 

@@ -273,13 +273,22 @@ def _number_of(kind: Any, key_type: Any) -> Any:
     return Attribute.EC_PARAMS if kind == ObjectClass.PRIVATE_KEY else Attribute.EC_POINT
 
 
+#: State folder and library of the locks that this process holds.
+_HELD: set[tuple[str, str]] = set()
+
+
 @contextlib.contextmanager
 def locked(state_dir: str, library: str) -> Iterator[None]:
     """One process at a time, of all that share this state folder, works with the library at this path.
 
+    A block within another one for the same library holds what that holds already.
+
     Raises:
         FileError: the state folder cannot be used.
     """
+    if (state_dir, library) in _HELD:
+        yield
+        return
     folder = os.path.join(state_dir, "locks")
     for one in (state_dir, folder):
         _files.make_private_folder(one)
@@ -287,6 +296,8 @@ def locked(state_dir: str, library: str) -> Iterator[None]:
     file = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
+        _HELD.add((state_dir, library))
         yield
     finally:
+        _HELD.discard((state_dir, library))
         os.close(file)
