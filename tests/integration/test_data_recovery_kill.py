@@ -129,6 +129,7 @@ def finish(case: departed.Case, approved: Approved) -> None:
     assert summary["request_id"] == approved.request_id
     assert summary["failed"] == MAILS // 100 + 5
     assert case.requests() == [], "the one-time key is still there"
+    assert not list(case.worker.folder.glob("state/data/*")), "the host still knows what was in the mail"
     assert ("recover_data", "success") in case.events()
     assert not list(case.folder.rglob(".*")), "a draft was sealed"
     assert not work(case, approved.request_id)["changed"]

@@ -114,5 +114,17 @@ def lines(state_dir: str, done: Done) -> Iterator[bytes]:
         return
 
 
+def forget(state_dir: str, sources: Sequence[Source]) -> None:
+    """Remove what is known of these sources: something else says that they are done (a sealed folder).
+
+    Raises:
+        FileError: it cannot be removed.
+    """
+    for source in sources:
+        for path in (items_path(state_dir, source), os.path.join(folder(state_dir), f"{_name(source)}.json")):
+            if os.path.lexists(path):
+                _files.remove(path)
+
+
 def _name(source: Source) -> str:
     return canonical.digest(canonical.dumps([source.src, source.dest]))

@@ -11,6 +11,7 @@ Step ``decrypt``:
 3. The request is this host's own copy, within its time. Its keys are opened with the shares of a quorum, and are in
    the memory of this process only: no file, no result, no message ever holds one.
 4. The sources are decrypted (recover_data.py). Then the folder is sealed, and the summary is the last that is written.
+   What the state folder knew of the sources, Message-IDs among it, goes after that.
 
 Step ``close``, when the controller has written the event: the one-time key is removed, with those whose time is over.
 """
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done as finished
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import MOST_FAILURES, Source
@@ -88,7 +90,10 @@ def run(task: HostTask, sources: Sequence[Source], recover: Recover) -> FlowResu
     seal = _seal_option(task.params["seal"], sources)  # 1
     is_open = bool(request_id) and open_requests.is_open(state_dir, request_id)
     if sealed_folder.is_sealed(seal.folder):
-        return _sealed_already(seal, request_id, sources, is_open)  # 2
+        result = _sealed_already(seal, request_id, sources, is_open)  # 2
+        if not task.check_mode:
+            finished.forget(state_dir, sources)
+        return result
     sealed_folder.check_free(seal.folder, [*(one.dest for one in sources), *filter(None, [task.params.get("report")])])
     with contextlib.ExitStack() as opened:  # 3
         if request_id:
@@ -100,6 +105,7 @@ def run(task: HostTask, sources: Sequence[Source], recover: Recover) -> FlowResu
     digest = ""
     if not task.check_mode:
         digest = sealed_folder.seal(seal.folder, [one.src for one in sources], case, seal.signing_key)  # 4
+        finished.forget(state_dir, sources)
     relay = {"unclosed": is_open, "summary": digest, "keys": keys.told, "failed": case.failed}
     warnings = [*found.warnings, *keys.problems]
     return FlowResult(True, found.results, found.diff, relay, warnings, {**found.extra, "summary": digest or None})

@@ -63,6 +63,7 @@ def test_all_generations_open_from_memory_into_a_sealed_folder(case: Case) -> No
     assert done["changed"] and [row["decrypted"] for row in done["results"]] == [1, 1, 1]
     assert outputs(case) == case.contents
     assert case.requests() == [], "the one-time key is still there"
+    assert not list(case.worker.folder.glob("state/data/*")), "the host still knows what was in the mail"
     assert case.events()[-1] == ("recover_data", "success")
     found = sealed_folder.verify(str(case.folder), None)
     assert (found.problems, found.digest) == ((), done["summary"])
