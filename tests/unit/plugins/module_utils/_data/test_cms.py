@@ -12,7 +12,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import cryptography_vectors
 import encrypted_mail
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,7 +26,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._data import cms
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
 
-VECTORS = Path(cryptography_vectors.__file__).parent
 PLAIN = random.Random(1).randbytes(70_001)
 CIPHERS = [
     "aes-128-cbc",
@@ -162,26 +160,6 @@ def run(command: list[str], stdin: bytes = b"") -> bytes:
     done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, f"{command}: {done.stderr.decode(errors='replace')}"
     return done.stdout
-
-
-def test_vectors() -> None:
-    key = load_pem_private_key((VECTORS / "x509/custom/ca/rsa_key.pem").read_bytes(), None)
-    certificate = encrypted_mail.openssl("x509", "-in", VECTORS / "x509/custom/ca/rsa_ca.pem", "-outform", "DER")
-    known = Decryptor("vectors", key, [certificate])
-    expected = {
-        "enveloped-rsa-oaep.pem": b"Hello, world!",
-        "enveloped-triple-des.pem": b"Hello, World!\r\n",
-        "enveloped.pem": _errors.NoKeyForData,
-        "enveloped-no-content.der": _errors.DataDamaged,
-        **dict.fromkeys(("amazon-roots.der", "amazon-roots.p7b", "isrg.pem", "authenticode.der"), _errors.NotEncrypted),
-    }
-    for name, wanted in expected.items():
-        data = (VECTORS / "pkcs7" / name).read_bytes()
-        if isinstance(wanted, bytes):
-            assert opened(data, known) == wanted, name
-        else:
-            with pytest.raises(wanted):
-                opened(data, known)
 
 
 @pytest.mark.parametrize("kind", [x25519.X25519PrivateKey, x448.X448PrivateKey])
