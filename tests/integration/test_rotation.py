@@ -131,8 +131,10 @@ def _kill(play: Play, what: str) -> None:
             os.killpg(play.process.pid, signal.SIGKILL)
     else:
         _kill_next_module(play)
-    play.process.wait()
+    play.process.wait(timeout=240)
+    deadline = time.monotonic() + 240
     while processes_with(play.mark):
+        assert time.monotonic() < deadline, "what the killed run has started does not end"
         time.sleep(0.05)
 
 
