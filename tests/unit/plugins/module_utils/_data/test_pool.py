@@ -37,8 +37,9 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
 
     def tasks() -> Iterator[int]:
         nonlocal taken
-        for taken in range(1, 1001):
-            yield taken
+        for number in range(1, 1001):
+            taken = number
+            yield number
 
     results = pool.ordered(lambda task: task, tasks(), 2)
     assert next(results) == 1
