@@ -14,6 +14,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
@@ -24,10 +25,20 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyNotFound,
     KeyopsError,
     KeyReferenceError,
+    KeyUnreadable,
     OptionError,
+    note_missing_library,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import load_sound
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pem, reference
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import KEY_FILE_LIMIT
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pem, pkcs8, reference, soundness
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
+
+try:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+except ImportError as error:
+    note_missing_library(error)
 
 
 @contextmanager
@@ -64,13 +75,31 @@ def opened(items: Sequence[dict]) -> Iterator[list[Decryptor]]:
 
 
 def _read(item: dict, option: str) -> Any:
+    path = reference.parse_path(item["key"]).path
     try:
-        # Proven once, and used as it was proven: loading an RSA key again costs as much as a hundred mails.
-        return load_sound(reference.parse_path(item["key"]).path, item["passphrase"])[1]
+        return _proven(key_file.load(_files.read_file(path, KEY_FILE_LIMIT), item["passphrase"]))
     except FileMissing as error:
-        raise KeyNotFound(f"{option}: there is no key at {item['key']}") from error
+        raise KeyNotFound(f"{option}: there is no key at {path}") from error
+    except KeyUnreadable as error:
+        raise type(error)(f"{option}: {path}: {error}") from error
     except KeyopsError as error:
         raise type(error)(f"{option}: {error}") from error
+
+
+def _proven(key: PrivateKey) -> Any:
+    """The key, with halves that belong together.
+
+    Whether the factors of an RSA key are prime is not looked at where that can be left out: it takes as long as a
+    hundred mails, and a key with others opens nothing. Nothing is ever sealed or written with these.
+    """
+    try:
+        info = pkcs8.parse(key.pkcs8)
+        plain = pkcs8.compose(replace(info, attributes=()))
+        loaded = serialization.load_der_private_key(plain, None, unsafe_skip_rsa_key_validation=True)
+        soundness.check(loaded, info, key.facts.public_key)
+    except (TypeError, ValueError, UnsupportedAlgorithm, FormatError):  # cryptography before 39; or a damaged key
+        return key_file.check_fully(key)
+    return loaded
 
 
 def _made(item: dict, private_key: Any, certificates: list[bytes]) -> Decryptor:
