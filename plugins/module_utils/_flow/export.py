@@ -54,8 +54,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
-#: A few keys with their chains.
-_LIMIT = 4 * 1024 * 1024
 _MEDIA_TYPES = {"pkcs12": "application/x-pkcs12", "pkcs8": "application/pkcs8-encrypted"}
 
 
@@ -155,7 +153,7 @@ def _plan(wish: Wish, sources: Sequence[Source], known: tuple[Made, ...], on_tok
     plan = _Plan(wish, sources, "created", facts, known=known, warnings=_incomplete(wish, sources))
     if wish.format == "token":
         return replace(plan, **on_tokens.plan(wish, sources[0], known))
-    existing = _files.read_existing(wish.dest, _LIMIT)
+    existing = _files.read_existing(wish.dest)
     gone = [one for one in sources if one.facts is None and one.key_id]
     if gone:
         return _remembered(replace(plan, existing=existing), gone)
@@ -210,7 +208,7 @@ def _message_there(wish: Wish, known: tuple[Made, ...]) -> ExistingFile | None:
     """
     if not wish.handover or wish.handover.dest is None:
         return None
-    existing = _files.read_existing(wish.handover.dest, _LIMIT)
+    existing = _files.read_existing(wish.handover.dest)
     mine = {one.password_digest for one in known}
     if existing is not None and canonical.digest(existing.content) not in mine and not wish.item["force"]:
         raise KeyExists(

@@ -257,11 +257,11 @@ def read_sources(
         ArchiveRefusal: of the class that archiving would raise.
         KeyNotFound, KeyUnreadable, WrongPassphrase, FileError, FormatError: a key or certificate cannot be used.
     """
-    found: dict[str, KeyFacts | None] = {}
+    found: dict[tuple[str, str | None], KeyFacts | None] = {}
     for wish in wishes:
         for item in wish.item["keys"]:
-            path = reference.parse_path(item["key"]).path
-            found[path] = found[path] if path in found else read_facts(path, item["passphrase"])
+            if _place(item) not in found:
+                found[_place(item)] = read_facts(*_place(item))
     pairs = [(wish, item) for wish in wishes for item in wish.item["keys"]]
     subjects = [_subject(item, found) for dummy, item in pairs]
     gathered = evidences.gather([one for one in subjects if one], state_dir)
@@ -276,13 +276,16 @@ def read_sources(
     return sources, [f"not looked at for evidence: {text}" for text in gathered.not_looked_at]
 
 
-def _subject(item: dict, found: dict[str, KeyFacts | None]) -> evidences.Subject | None:
-    path = reference.parse_path(item["key"]).path
-    facts = found[path]
+def _place(item: dict) -> tuple[str, str | None]:
+    return reference.parse_path(item["key"]).path, item["passphrase"]
+
+
+def _subject(item: dict, found: dict[tuple[str, str | None], KeyFacts | None]) -> evidences.Subject | None:
+    facts = found[_place(item)]
     if facts is None:
         return None
     named = evidences.read_named([item["certificate"]] if item["certificate"] else [])
-    return evidences.Subject(facts, path, item["usage"], named, item["accept_declared_usage"])
+    return evidences.Subject(facts, _place(item)[0], item["usage"], named, item["accept_declared_usage"])
 
 
 def _judged(wish: Wish, item: dict, evidence: Evidence, allowed: Sequence[str]) -> Source:

@@ -15,11 +15,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FrozenRefused, OptionError, PolicyRefused
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._options import USAGES
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, signing_register
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
 
 VERSION = "keyops-delivery/1"
@@ -31,47 +34,45 @@ def export(task: ControllerTask) -> dict:
     for item in task.params["exports"]:
         if (item["password_to"] or {}).get("vault") and (task.vault is None or not task.params["key_owner"]):
             raise OptionError("password_to.vault: it needs vault: and key_owner:")
-    signing = _signing_usages(task)
+    rules = _rules(task)
+    signing = [
+        usage for usage in _SIGNING if usage in rules and rules[usage].enforced and rules[usage].value == "token"
+    ]
     if task.vault is None:
-        if task.policy is not None:
-            _judge(task, signing)
-        return dict(task.call("export", {"signing": signing}).raw)
+        warnings = _judge(task, rules, signing) if rules else []
+        return _told(task.call("export", {"signing": signing}), warnings)
     with journal.refusals_recorded(task, "export", []):
-        _judge(task, signing)  # 1, 2
+        warnings = _judge(task, rules, signing)  # 1, 2
         reply = task.call("export", {"signing": signing})  # 3
-    result = dict(reply.raw)
+    result = _told(reply, warnings)
     if not task.check_mode:
         _tell(task, (reply.relay or {}).get("untold", []), result)  # 4
     return result
 
 
-def _rule(task: ControllerTask, usage: str | None) -> str | None:
+def _told(reply: HostReply, warnings: list[str]) -> dict:
+    result = dict(reply.raw)
+    return {**result, "warnings": [*(result.get("warnings") or []), *warnings]} if warnings else result
+
+
+def _rules(task: ControllerTask) -> dict[str, Any]:
+    """The rule ``export`` of each usage for which the policy has one."""
     if task.policy is None:
-        return None
+        return {}
     # Here, so that a play without a policy loads none of it.
     from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import load
 
-    rule = load.load(task.policy).rule_for(usage).get("export")
-    return str(rule.value) if rule and rule.enforced else None
+    policy = load.load(task.policy)
+    named = {usage: policy.rule_for(usage).get("export") for usage in USAGES}
+    return {usage: rule for usage, rule in named.items() if rule is not None}
 
 
-def _signing_usages(task: ControllerTask) -> list[str]:
-    return [usage for usage in _SIGNING if _rule(task, usage) == "token"]
-
-
-def _judge(task: ControllerTask, signing: list[str]) -> None:
-    """Raise the refusal of the first key that the policy or the vault does not let out."""
+def _judge(task: ControllerTask, rules: dict[str, Any], signing: list[str]) -> list[str]:
+    """Warnings; raises the refusal of the first key that the policy or the vault does not let out."""
     rows = task.call("facts", {"signing": signing}).results
-    for row in rows:
-        rule = _rule(task, row["usage"])
-        if rule == "never" or (rule == "token" and row["format"] != "token"):
-            allowed = "nowhere" if rule == "never" else "into a token only"
-            raise PolicyRefused(
-                f"{row['dest']}: by the policy (rule usages.{row['usage']}.export: {rule}) a key of this usage is "
-                f"exported {allowed}"
-            )
+    warnings = [text for row in rows for text in _against(rules.get(row["usage"]), row)]
     if task.vault is None:
-        return
+        return warnings
     key_ids = sorted({row["key_id"] for row in rows})
     registered = signing_register.registered(task.vault, key_ids)
     frozen = freezes.frozen(task.vault, key_ids)
@@ -80,6 +81,21 @@ def _judge(task: ControllerTask, signing: list[str]) -> None:
             raise FrozenRefused(f"key {row['key_id'][:16]}... is frozen: {frozen[row['key_id']].reason}")
         if row["usage"] not in signing:
             judge_against_vault(row["key_id"], row["key_id"] in registered, None)
+    return warnings
+
+
+def _against(rule: Any, row: dict) -> list[str]:
+    """What the rule of a key's usage only advises against; raises PolicyRefused for what it forbids."""
+    if rule is None or rule.value == "allowed" or (rule.value == "token" and row["format"] == "token"):
+        return []
+    allowed = "nowhere" if rule.value == "never" else "into a token only"
+    message = (
+        f"{row['dest']}: a key of this usage is handed over {allowed} (rule usages.{row['usage']}.export: "
+        f"{rule.value}; set by {rule.origin}; source: {rule.source})"
+    )
+    if rule.enforced:
+        raise PolicyRefused(f"refused by the policy, and nothing was changed: {message}")
+    return [message]
 
 
 def _tell(task: ControllerTask, untold: list[dict], result: dict) -> None:

@@ -124,5 +124,9 @@ def test_a_policy_keeps_keys_in(host: story.Machine, rule: str) -> None:
     policy = {"usages": {"key_agreement": {"export": rule}}}
     with pytest.raises(_errors.PolicyRefused, match="export"):
         host.run("key_export", exports=[item(host)], policy=policy)
+    advised = {"usages": {"key_agreement": {"export": {"value": rule, "enforce": False}}}}
+    result = host.run("key_export", exports=[item(host)], policy=advised)
+    assert result["changed"]
+    assert "export" in result["warnings"][-1]
     allowed = {"usages": {"key_agreement": {"export": "allowed"}}}
-    assert host.run("key_export", exports=[item(host)], policy=allowed)["changed"]
+    assert len(host.run("key_export", exports=[item(host)], policy=allowed)["warnings"]) < len(result["warnings"])
