@@ -98,6 +98,11 @@ def write(state_dir: str, done: Sequence[Done]) -> None:
     _files.replace_all(files)
 
 
+def has_lines(state_dir: str, done: Done) -> bool:
+    """Whether the items of a source are known, as a report needs them."""
+    return bool(done.lines) or os.path.isfile(items_path(state_dir, done.source))
+
+
 def lines(state_dir: str, done: Done) -> Iterator[bytes]:
     """The items of a source, as lines of JSON.
 

@@ -20,7 +20,7 @@ import stat
 from collections.abc import Iterator
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, FileMissing
 from ansible_collections.keyops.lifecycle.plugins.module_utils._folders import file_error
 
 _CHUNK = 1 << 20
@@ -38,6 +38,8 @@ def opened(path: str) -> Iterator[int]:
     with _folders.opened(parent) as folder:
         try:
             file = os.open(name, _READ, dir_fd=folder)
+        except FileNotFoundError as error:
+            raise FileMissing(f"{path}: it does not exist") from error
         except OSError as error:
             raise file_error(error, path) from error
     try:

@@ -70,7 +70,7 @@ class Work:
         self._changed: set[int] = set()
         for number, source in enumerate(sources):
             known = finished.read(self._state_dir, source)
-            if known is not None and _is_as_left(known):
+            if known is not None and _is_as_left(known) and finished.has_lines(self._state_dir, known):
                 self._done[number] = known
 
     def is_done(self) -> bool:

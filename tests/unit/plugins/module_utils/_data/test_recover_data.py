@@ -240,7 +240,7 @@ def test_single_files(scene: Scene, tmp_path: Path) -> None:
     rows = {Path(row["src"]).name: row for row in done.results}
     reasons = {name: row["failures"][0]["reason"] for name, row in rows.items() if row["failures"]}
     assert reasons == {
-        **{"stranger.p7m": "NoKeyForData", "signed.p7m": "NotEncrypted", "missing": "FileError"},
+        **{"stranger.p7m": "NoKeyForData", "signed.p7m": "NotEncrypted", "missing": "FileMissing"},
         **{"noise": "DataDamaged", "empty": "DataDamaged"},
     }
     assert rows["plain.eml"]["kept"] == 1
