@@ -37,7 +37,7 @@ def test_one_run_waits_for_the_agents_and_the_next_ends_what_was_killed(tmp_path
         "keyops_requester_key": requester["signing_key"],
         "keyops_requester_certificate": requester["signing_certificate"],
         "keyops_data_sources": [{"src": str(case.worker.folder / "left.p7m"), "dest": "left"}],
-        **{"keyops_data_wait": 120, "keyops_state_dir": str(case.worker.folder / "state")},
+        **{"keyops_data_wait": "120", "keyops_state_dir": str(case.worker.folder / "state")},
     }
     controller = Controller(tmp_path)
     play = controller.start_playbook(case.worker, "recover_data", variables)
