@@ -17,8 +17,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FrozenRefused, OptionError, PolicyRefused
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FormatError,
+    FrozenRefused,
+    OptionError,
+    PolicyRefused,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._options import USAGES
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, signing_register
@@ -27,6 +33,9 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import jo
 
 VERSION = "keyops-delivery/1"
 _SIGNING = signing_register.SIGNING_USAGES
+_UNTOLD = {"dest": str, "format": str, "key_ids": list, "digest": str, "message": str}
+#: Characters of a path.
+_LONGEST = 4096
 
 
 def export(task: ControllerTask) -> dict:
@@ -46,7 +55,7 @@ def export(task: ControllerTask) -> dict:
         reply = task.call("export", {"signing": signing})  # 3
     result = _told(reply, warnings)
     if not task.check_mode:
-        _tell(task, (reply.relay or {}).get("untold", []), result)  # 4
+        _tell(task, _checked((reply.relay or {}).get("untold", [])), result)  # 4
     return result
 
 
@@ -96,6 +105,21 @@ def _against(rule: Any, row: dict) -> list[str]:
     if rule.enforced:
         raise PolicyRefused(f"refused by the policy, and nothing was changed: {message}")
     return [message]
+
+
+def _checked(untold: list) -> list[dict]:
+    """What the host says of its exports, as far as it has its form: it goes into a log that others read.
+
+    Raises:
+        FormatError: it has another.
+    """
+    for one in untold:
+        canonical.check_fields(one, _UNTOLD, "an export")
+        for key_id in one["key_ids"]:
+            check_digest(key_id)
+        if len(one["dest"]) > _LONGEST or len(one["format"]) > _LONGEST:
+            raise FormatError("an export's destination is longer than any")
+    return untold
 
 
 def _tell(task: ControllerTask, untold: list[dict], result: dict) -> None:

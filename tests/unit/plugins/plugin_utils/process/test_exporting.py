@@ -130,3 +130,17 @@ def test_a_policy_keeps_keys_in(host: story.Machine, rule: str) -> None:
     assert "export" in result["warnings"][-1]
     allowed = {"usages": {"key_agreement": {"export": "allowed"}}}
     assert len(host.run("key_export", exports=[item(host)], policy=allowed)["warnings"]) < len(result["warnings"])
+
+
+@pytest.mark.parametrize("change", [{"key_ids": ["x"]}, {"dest": "a" * 5000}, {"message": 1}, {"more": ""}])
+def test_a_host_that_answers_what_it_likes_writes_no_event(host: story.Machine, change: dict) -> None:
+    def lie(step: str, results: list, relay: dict) -> tuple:
+        if step == "export":
+            relay["untold"] = [{**one, **change} for one in relay["untold"]]
+        return results, relay
+
+    count = len(events(host))
+    host.on_reply = lie
+    with pytest.raises(_errors.FormatError):
+        host.run("key_export", exports=[item(host)])
+    assert len(events(host)) == count
