@@ -69,6 +69,8 @@ options:
       kind:
         description:
           - What it is. V(message) is one mail (C(.eml)), V(cms) a CMS or PKCS#7 file (C(.p7m), DER or PEM).
+          - V(mbox) is a mailbox in one file, V(maildir) a folder with C(cur) and C(new), with its subfolders. They are
+            read as they come, whatever their size.
           - V(ntfs) is an image of an NTFS volume, or its block device. Its EFS files are decrypted with the program
             C(ntfsdecrypt) of Debian's package ntfs-3g; with a key on a token, without it.
           - V(auto) tells them apart by their content.
