@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from leak_hunt import bad_input, key_numbers, short_secrets, story
+from leak_hunt import bad_input, data_story, key_numbers, short_secrets, story
 from leak_hunt.fleet import Fleet
 from leak_hunt.hunter import Haystack, Hit, search
 from leak_hunt.needles import Secret
@@ -55,6 +55,7 @@ def _hunted() -> Iterator[Hunted]:
         traffic = Capture(fleet, world.base / "search/traffic.pcap")
         with traffic, Sampler(fleet) as sampler, Syslog(fleet) as syslog:
             story.play(world)
+            data_story.play(world)
             story.be_killed(world)
             bad = bad_input.play(world)
             short = short_secrets.play(world, story.passphrase_of(world, "host2 signature"))
@@ -117,6 +118,13 @@ def test_every_secret_is_found_where_it_belongs(hunted: Hunted) -> None:
         if not protected:
             place = f"host1 /etc/keyops/{name}.key"
             assert any(secret.startswith(f"host1 {name}.key ") for secret in found[place]), (usage, algorithm)
+
+
+def test_recovered_data_is_in_the_sealed_folder_only(hunted: Hunted) -> None:
+    """That it is nowhere else, test_nothing_leaked sees, and that of the keys nothing is on host2."""
+    for name in data_story.KEYS:
+        hits = {hit.place for hit in hunted.hits if hit.secret == f"recovered {name}"}
+        assert hits == {f"host2 {data_story.FOLDER}/mail/{name}"}
 
 
 def test_no_message_about_bad_input_repeats_it(hunted: Hunted) -> None:

@@ -237,27 +237,29 @@ def be_killed(world: World) -> None:
         ]
         world.write(f"{victim}.yml", {"leak_slow_keys": keys})
         started = world.start("slow", "-e", f"@{file}", debug=victim == "module")
-        module = _module_process(world, "host2")
+        module = module_process(world, "host2")
         time.sleep(0.2 + secrets.randbelow(500) / 1000)
         if victim == "controller":
             os.killpg(started.pid, signal.SIGKILL)
         else:
             os.kill(module, signal.SIGKILL)
         started.wait(60)
-        while _modules(world, "host2"):
+        while modules(world, "host2"):
             time.sleep(0.1)
     look_at_keys(world)
 
 
-def _module_process(world: World, host: str) -> int:
+def module_process(world: World, host: str) -> int:
+    """The number of a module's process on the host, as soon as there is one."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        found = _modules(world, host)
+        found = modules(world, host)
         if found:
             return found[-1]
         time.sleep(0.01)
     raise AssertionError("the module was never seen")
 
 
-def _modules(world: World, host: str) -> list[int]:
+def modules(world: World, host: str) -> list[int]:
+    """The numbers of all modules' processes on the host."""
     return sorted(pid for pid, command in world.fleet.processes(host) if command.startswith("/usr/bin/python3"))
