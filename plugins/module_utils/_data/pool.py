@@ -17,6 +17,7 @@ import contextlib
 import os
 import pickle
 import signal
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable
@@ -151,9 +152,14 @@ def _fork(work: Callable[[Any], Any], others: list[_Worker]) -> _Worker:
 def _serve(work: Callable[[Any], Any], tasks: int, answers: int) -> None:
     while (content := _read(tasks)) is not None:
         try:
-            answer = (True, work(pickle.loads(content)))  # noqa: S301 - from this process's parent
+            answer: tuple[bool, Any] = (True, work(pickle.loads(content)))  # noqa: S301 - from this process's parent
         except KeyopsError as error:
             answer = (False, type(error)(str(error)))
+        except Exception as error:  # noqa: BLE001 - a defect: told where; its message may hold content
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+            message = f"internal error {type(error).__name__} at {place}. This is a defect: please report it"
+            answer = (False, HostError(message))
         _write(answers, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
 
 

@@ -63,6 +63,8 @@ def test_errors_and_dead_processes_end_the_work() -> None:
     found: list[int] = []
     with pytest.raises(_errors.FileError, match="five"):
         found.extend(pool.ordered(refused, range(50), 2))
+    with pytest.raises(_errors.HostError, match=r"ZeroDivisionError at test_pool\.py"):
+        found.extend(pool.ordered(lambda task: task // (task - 5), range(50), 2))
     with pytest.raises(_errors.HostError, match="ended unexpectedly"):
         found.extend(pool.ordered(killed, range(50), 2))
     assert children() == before
