@@ -56,7 +56,7 @@ def command(*words: object, **more: object) -> subprocess.CompletedProcess:
     """Run a tool of the checkout to its success, or to the given code."""
     environment = {**os.environ, "KEYOPS_FLEET": "audit", **more.pop("env", {})}
     return subprocess.run(
-        [str(word) for word in words], env=environment, capture_output=True, timeout=180, check=False, **more
+        [str(word) for word in words], env=environment, capture_output=True, timeout=600, check=False, **more
     )
 
 
