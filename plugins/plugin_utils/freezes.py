@@ -62,10 +62,12 @@ def freeze(vault: Vault, key_id: str, reason: str, evidence: Iterable[str] = ())
     return replace(new, number=numbered.add(vault, paths.freeze, {key_id: content_of})[key_id])
 
 
-def evidence(vault: Vault, key_id: str) -> list[str]:
-    """The evidence of all freezes of this key, held or lifted."""
-    series = enumerate(contents(vault, [key_id])[key_id], start=1)
-    return [text for number, content in series for text in freeze_format.parse(key_id, number, content).evidence]
+def evidence(vault: Vault, key_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The evidence of all freezes of each key, held or lifted."""
+    return {
+        key_id: [text for one in enumerate(found, start=1) for text in freeze_format.parse(key_id, *one).evidence]
+        for key_id, found in contents(vault, key_ids).items()
+    }
 
 
 def contents(vault: Vault, key_ids: Iterable[str]) -> dict[str, list[bytes]]:

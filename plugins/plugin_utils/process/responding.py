@@ -6,6 +6,10 @@
 
 The freeze comes before the event, as everywhere (process/alarm.py). Each alarm is written once: the log is asked
 whether it has the same words for the same key already, so that a recurring audit does not fill it.
+
+Whether to freeze is decided by the evidence alone: a key with proven evidence that no freeze of it names is frozen
+again, held or lifted as it may be. A lift is given for the freezes as they stand, so agents who have not seen this
+evidence have lifted nothing of it; and what revisions the record has, which others may write, changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +24,6 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.vault impor
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.event_log import DETAIL_LIMIT, Head
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
 REASON = "archived, and evidence shows that it signs"
 #: Pieces of evidence that a freeze keeps whole, and those that it names.
@@ -34,13 +37,15 @@ def respond(
 ) -> tuple[list[dict], Head | None]:
     """Freeze and alarm; per key what was done, or would be done in check mode, and the log's head after an alarm."""
     told, alarms, head = [], [], None
+    held = freezes.evidence(task.vault, [key_id for key_id in signing if any(one.proof for one in signing[key_id])])
     for key_id, evidence in signing.items():
         proven = [one for one in evidence if one.proof]
         detail = _detail(proven, evidence)
         is_new = (key_id, detail) not in seen.told
-        freezing = bool(proven) and key_id not in seen.frozen and _is_more(task.vault, key_id, proven)
+        new = _not_held(key_id, proven, held.get(key_id, ()))
+        freezing = bool(new)
         if freezing and not task.check_mode:
-            freezes.freeze(task.vault, key_id, REASON, _kept(key_id, proven))
+            freezes.freeze(task.vault, key_id, REASON, _kept(key_id, new))
         if is_new:
             alarms.append((key_id, detail))
         if is_new or freezing:
@@ -61,15 +66,22 @@ def _shown(one: Evidence) -> str:
     return f"{one.text} ({one.proof})" if one.proof else one.text
 
 
-def _is_more(vault: Vault, key_id: str, proven: Sequence[Evidence]) -> bool:
-    """Whether no freeze names all of this: what agents have lifted does not freeze again, and more of it does."""
-    named = {text.split(": ")[0] for text in freezes.evidence(vault, key_id)}
-    return any(_mark(key_id, one) not in named for one in proven[:_NAMED])
+def _not_held(key_id: str, proven: Sequence[Evidence], held: Sequence[str]) -> list[Evidence]:
+    """What no freeze names: what agents have lifted does not freeze again, and more of it does."""
+    named = {text.split(": ")[0] for text in held}
+    return [one for one in _first(key_id, proven) if _mark(key_id, one) not in named]
 
 
-def _kept(key_id: str, proven: Sequence[Evidence]) -> list[str]:
+def _first(key_id: str, proven: Sequence[Evidence]) -> list[Evidence]:
+    """As many as a freeze names, the same ones wherever they lie.
+
+    Of what the key itself has signed, its holder makes as much as he likes, so that comes last.
+    """
+    return sorted(proven, key=lambda one: (len(one.attachments) == 1, _mark(key_id, one)))[:_NAMED]
+
+
+def _kept(key_id: str, named: Sequence[Evidence]) -> list[str]:
     """The first pieces whole, for whoever looks into them later; the others by name."""
-    named = proven[:_NAMED]
     return [_whole(key_id, one) if place < _KEPT else _mark(key_id, one) for place, one in enumerate(named)]
 
 
