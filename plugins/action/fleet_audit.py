@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from ansible_collections.keyops.lifecycle.plugins.modules.fleet_audit import ARGUMENT_SPEC
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.auditing import audit
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.keeping import judge
 
 #: Large, and told already by the tasks that they come from; passphrases of ``keyops_keys`` may be among them.
 _NOT_SHOWN = ("gathered", "declared", "tokens")
 
 
 class ActionModule(LifecycleAction):
-    """The process is in plugin_utils/process/auditing.py."""
+    """The process is in plugin_utils/process/keeping.py and auditing.py."""
 
     argument_spec = ARGUMENT_SPEC
     _requires_connection = False
 
     def process(self, task: ControllerTask) -> dict:
         """Judge."""
-        return audit(task)
+        return judge(task)
 
     def _require_pipelining(self) -> None:
         """Nothing is sent to a host, so nothing can be left there."""

@@ -120,6 +120,13 @@ options:
     type: list
     elements: str
     default: []
+  known_lost_heads:
+    description:
+      - Digests of heads whose loss was looked into, as the finding KL021 tells them. They are not asked for any more,
+        whether a past audit, a receipt or O(expected_heads) holds them.
+    type: list
+    elements: str
+    default: []
   log_signing_certificates:
     description: Certificates of those who sign events, as PEM texts. A signed event must verify with one of them.
     type: list
@@ -134,6 +141,18 @@ options:
     type: str
     choices: [info, low, medium, high, critical, never]
     default: never
+  limit:
+    description: What the play was limited to (C(ansible_limit)). The outcome then says that it is of a part of a fleet.
+    type: str
+  outcome_dir:
+    description:
+      - Folder on the controller, an absolute path, where the outcome is kept as C(audit.json), its numbers in
+        C(history), and the head of the event log as C(head.json), for their owner only. Heads that a past audit has
+        kept there are asked for as those of O(expected_heads) are, until the log holds them or O(known_lost_heads)
+        names them.
+      - The result then has no C(keys), and of C(findings) the first 100 that are not accepted, since Ansible is slow
+        with large results. Every run writes, so every run is a change. Check mode writes nothing.
+    type: path
 extends_documentation_fragment:
   - keyops.lifecycle.attributes
   - keyops.lifecycle.attributes.vault_group
@@ -184,7 +203,7 @@ reached:
   returned: success
   type: bool
 audit:
-  description: The outcome. The role writes it to C(audit.json).
+  description: The outcome. With O(outcome_dir) it is all in C(audit.json), and the result has less.
   returned: success
   type: dict
   contains:
@@ -198,6 +217,10 @@ audit:
       type: str
       returned: success
       sample: '2026-01-01T00:00:00Z'
+    limit:
+      description: The option O(limit).
+      type: str
+      returned: with O(limit)
     policy:
       description: Name of the policy. V(null) without one.
       type: str
@@ -341,6 +364,7 @@ ARGUMENT_SPEC = {
         },
     },
     "known_log_problems": {"type": "list", "elements": "str", "default": []},
+    "known_lost_heads": {"type": "list", "elements": "str", "default": []},
     "log_signing_certificates": {"type": "list", "elements": "str", "default": []},
     "respond": {"type": "bool", "default": True},
     "fail_at": {
@@ -348,6 +372,8 @@ ARGUMENT_SPEC = {
         "choices": ["info", "low", "medium", "high", "critical", "never"],
         "default": "never",
     },
+    "limit": {"type": "str"},
+    "outcome_dir": {"type": "path"},
 }
 
 

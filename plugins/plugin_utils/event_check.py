@@ -119,14 +119,14 @@ class Check:
                     "cut_off",
                     one.number,
                     f"event {one.number} was the head once and is gone: the log was "
-                    f"cut off and ends with {self._last.number}, or the event was removed",
+                    f"cut off and ends with {self._last.number}, or the event was removed (digest {one.digest})",
                 )
             elif self._seen[one.number] != one.digest:
                 yield Problem(
                     "cut_off",
                     one.number,
                     f"event {one.number} is another one than when it was the head: "
-                    "the log was cut off before it and written anew, or the event was altered",
+                    f"the log was cut off before it and written anew, or the event was altered (digest {one.digest})",
                 )
 
     def _parsed(self, number: int, content: bytes) -> Event | None:

@@ -74,10 +74,12 @@ def _look(task: ControllerTask, hosts: tuple[HostSeen, ...]) -> VaultSeen:
         heads = [Head(item["number"], check_digest(item["digest"])) for item in params["expected_heads"]]
     except FormatError as error:
         raise OptionError("expected_heads: a digest is not 64 lower-case hexadecimal digits") from error
+    # Receipts are here for their heads only.
+    lost = {digest.lower() for digest in params["known_lost_heads"]}
     return vault.look(
         task.vault,
-        [receipt for host in hosts for receipt in host.receipts],
-        heads,
+        [receipt for host in hosts for receipt in host.receipts if receipt.log_digest not in lost],
+        [head for head in heads if head.digest not in lost],
         [mark.lower() for mark in params["known_log_problems"]],
         [_certificate(pem) for pem in params["log_signing_certificates"]],
     )

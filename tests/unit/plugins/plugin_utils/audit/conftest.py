@@ -19,13 +19,14 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
 )
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import auditing
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import auditing, keeping
 from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.memory_vault import MemoryVault
 
 DEFAULTS = {
     **{"declared": {}, "tokens": {}, "recovery_groups": [], "trust_anchors": []},
     **{"expiring_within": "30d", "weak_keys": "off", "accepted": [], "expected_heads": []},
     **{"known_log_problems": [], "log_signing_certificates": [], "respond": True, "fail_at": "never"},
+    **{"known_lost_heads": [], "limit": None, "outcome_dir": None},
 }
 
 
@@ -90,7 +91,7 @@ def audit(vault: MemoryVault) -> Callable[..., dict]:
         task = ControllerTask(
             params, opened if use_vault else None, check_mode, "localhost", "ops", call, policy=policy
         )
-        return auditing.audit(task)
+        return keeping.judge(task)
 
     return run
 
