@@ -7,10 +7,15 @@
 from __future__ import annotations
 
 from ansible_collections.keyops.lifecycle.plugins.modules.private_key_info import ARGUMENT_SPEC
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import LifecycleAction
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import inspecting
 
 
 class ActionModule(LifecycleAction):
-    """Look at keys; all of it happens on the host."""
+    """Look at keys; all of it happens on the host. What it returns is bounded in process/inspecting.py."""
 
     argument_spec = ARGUMENT_SPEC
+
+    def process(self, task: ControllerTask) -> dict:
+        """Look, and bound what was returned."""
+        return inspecting.look(task)

@@ -663,6 +663,8 @@ not_looked_at:
   description:
     - What could have shown a key or a key's usage and was not looked at, one sentence each.
     - The search tells at most 100, and how many more there are.
+    - When a host returns more rows of a kind than its search was let return (O(search.max_results)), the controller
+      leaves the others out, says so here and sets RV(searched.complete) to V(false).
   returned: always
   type: list
   elements: str

@@ -12,7 +12,7 @@ What it sees to, for all of them:
 3. Modules are pipelined, or refused: without pipelining the arguments, passphrases among them, lie in a file on the
    host, where a killed run leaves them.
 4. What a host returns is compared with its digest before any of it is used, and nothing in it sets variables or
-   changes the inventory: a host must not rule over the play that looks at it.
+   changes the inventory, or does anything to the terminal: a host must not rule over the play that looks at it.
 5. The task's own copy of its options is masked before anything happens, because callbacks get it with the result; so
    are the module's options once they are in the module, because ANSIBLE_DEBUG prints them.
 6. A ``KeyopsError`` becomes one failed result with ``msg`` and ``error_class``.
@@ -45,6 +45,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import refe
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import digest_of
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.named import told_as
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
+
+#: What Ansible shows of a result by itself.
+_SHOWN = ("warnings", "deprecations", "msg", "exception", "module_stdout", "module_stderr")
 
 
 class HostFailed(KeyopsError):
@@ -195,10 +198,23 @@ class LifecycleAction(ActionBase):
         return HostReply(bool(result.get("changed")), result["results"], relayed, result)
 
     def _harmless(self, result: dict) -> dict:
-        """What a host returns, without that which Ansible itself acts on: facts are variables, for every later task."""
+        """What a host returns, without that which Ansible or a terminal acts on: facts are variables of later tasks."""
         own = {self._discovered_interpreter_key: self._discovered_interpreter}  # what this process found out itself
         kept = {name: value for name, value in result.items() if not _acted_on(name)}
+        if not kept.keys().isdisjoint(_SHOWN):
+            # Not at the top: what succeeds has nothing to tell.
+            from ansible_collections.keyops.lifecycle.plugins.plugin_utils import harmless
+
+            kept = harmless.shown_members(kept)
         return {**kept, "ansible_facts": own} if self._discovered_interpreter_key else kept
+
+    def _parse_returned_data(self, res: dict, *more: Any) -> dict:
+        """As Ansible does, which warns of what a host writes beside its result."""
+        if not str(res.get("stdout", "")).rstrip("\n").isprintable():
+            from ansible_collections.keyops.lifecycle.plugins.plugin_utils import harmless
+
+            res = {**res, "stdout": harmless.stdout(str(res["stdout"]))}
+        return super()._parse_returned_data(res, *more)
 
     def _configure_module(self, module_name: str, module_args: dict, task_vars: dict) -> Any:
         """The module with its options inside; then the options themselves are masked, in place."""

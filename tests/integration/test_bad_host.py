@@ -51,3 +51,40 @@ def test_a_host_sets_nothing(tmp_path: Path, answer: dict, results: object) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(seen.read_text()) == ["unset", ["bad", "seer"], {}, results]
     assert "evil" not in done.stdout.split("PLAY RECAP")[1]
+
+
+#: Clears the screen, sets the window's title, turns the writing direction, and begins a line of its own.
+HOSTILE = "\x1b[2J\x1b]0;evil\x07\u202eevil\r\nPLAY RECAP evil"
+
+
+def test_a_host_writes_nothing_but_plain_text_to_the_terminal(tmp_path: Path) -> None:
+    told = {"warnings": [HOSTILE] * 200, "deprecations": [{"msg": HOSTILE, "version": "9"}]}
+    answers = {
+        "warns": {"changed": False, "results": [{}] * 30, "digest": digest_of([{}] * 30, None), **told},
+        "fails": {"failed": True, "msg": HOSTILE, "exception": HOSTILE, "module_stderr": HOSTILE, **told},
+    }
+    lines = []
+    for name, answer in answers.items():
+        (tmp_path / f"{name}.json").write_text(f"{json.dumps(answer)}\n{HOSTILE}")
+        evil = tmp_path / name
+        evil.write_text(f"#!/bin/sh\ncat >/dev/null\ncat {tmp_path / name}.json\n")
+        evil.chmod(0o755)
+        lines.append(f"{name} ansible_connection=local ansible_python_interpreter={evil}\n")
+    inventory, playbook, seen = (tmp_path / name for name in ("inventory", "play.json", "seen"))
+    inventory.write_text(
+        "".join([*lines, f"seer ansible_connection=local ansible_python_interpreter={sys.executable}\n"])
+    )
+    look = {"keyops.lifecycle.private_key_info": {"search": {"paths": ["/nowhere"], "max_results": 7}}}
+    shown = "{{ [reply.results | length, reply.not_looked_at, reply.searched] }}"
+    tell = {"ansible.builtin.copy": {"dest": str(seen), "content": shown, "mode": "0600"}, "delegate_to": "seer"}
+    playbook.write_text(
+        json.dumps([{"hosts": "warns,fails", "gather_facts": False, "tasks": [{**look, "register": "reply"}, tell]}])
+    )
+    command = [str(CHECKOUT / "tests/tools/with-env"), "ansible-playbook", "-i", str(inventory), str(playbook)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
+    output = (done.stdout + done.stderr).decode()
+    assert done.returncode == 2 and "failed=1" in output, output
+    assert not set(output) & {"\x1b", "\x07", "\r", "\u202e"}, repr(output)
+    assert r"\u001b[2J" in output and not [line for line in output.splitlines() if line.startswith("PLAY RECAP evil")]
+    told = ["23 more rows of results: left out, because of search.max_results"]
+    assert json.loads(seen.read_text()) == [7, told, {"complete": False}]

@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import random
 
 import gathered_facts as made
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, identity
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import acceptance, gathered, judge, outcome
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import Moment, VaultSeen
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import load
@@ -50,18 +53,21 @@ def gathered_fleet(hosts: int, keys: int, seed: int = 1) -> dict:
 
 def _add(host: made.Host, number: int, chance: random.Random) -> None:
     usage = chance.choices(list(_ALGORITHMS), (4, 8, 5, 3, 1))[0]
-    key_id = f"{chance.getrandbits(256):064x}"
+    algorithm = chance.choice(_ALGORITHMS[usage])
+    public_key = _public_key(algorithm, chance.getrandbits(256))
+    key_id = hashlib.sha256(public_key).hexdigest()
     day = f"20{chance.randint(22, 26)}-0{chance.randint(1, 9)}-1{chance.randint(0, 9)}T00:00:00Z"
     path = f"/etc/keyops/service-{number}.key"
     host.keys.append(
         {
             **{"key": path, "found": True, "part": None, "exists": True, "key_id": key_id, "usage": usage},
             **{
-                "algorithm": chance.choice(_ALGORITHMS[usage]),
+                "algorithm": algorithm,
                 "container": "pkcs8",
                 "encrypted": chance.random() < 0.1,
             },
-            **{"public_key": None, "mode": chance.choices(("0600", "0640", "0644"), (30, 3, 1))[0], "owner": "root"},
+            **{"public_key": _pem(public_key)},
+            **{"mode": chance.choices(("0600", "0640", "0644"), (30, 3, 1))[0], "owner": "root"},
             **{"group": "root", "modified": day, "hard_links": 1, "archivable": False, "refusal": None, "error": None},
             "evidence": {"certificates": [], "ssh_uses": [], "receipt": None},
         }
@@ -74,6 +80,22 @@ def _add(host: made.Host, number: int, chance: random.Random) -> None:
                 **{"not_before": day, "not_after": "2029-01-01T00:00:00Z"},
             }
         )
+
+
+def _public_key(algorithm: str, number: int) -> bytes:
+    """What has the form of a public key and is none, so that it is quick."""
+    kind, dummy, size = algorithm.partition("-")
+    if kind == "rsa":
+        return identity.rsa_public_key(1 << (int(size) - 1) | number, 65537)
+    for oid, (word, dummy) in identity.CURVES.items():
+        if word == algorithm:
+            return identity.ec_public_key(oid, b"\x04" + number.to_bytes(64, "big"))
+    (oid,) = (oid for oid, word in identity.PLAIN.items() if word == algorithm)
+    return identity.subject_public_key_info(der.oid(oid), number.to_bytes(32, "big"))
+
+
+def _pem(public_key: bytes) -> str:
+    return f"-----BEGIN PUBLIC KEY-----\n{base64.b64encode(public_key).decode()}\n-----END PUBLIC KEY-----\n"
 
 
 def rendered(hosts: int = 8, keys: int = 120, hostile: bool = True) -> tuple[dict, list[dict]]:

@@ -7,6 +7,13 @@
 A host may lie or be broken. A row that has not the expected form is left out, and the host counts as not audited beside
 what could be read of it; it never ends the audit of the others. Nothing here is trusted for more than it says; evidence
 that freezes is verified elsewhere (evidence.py).
+
+What a host sends comes in through here alone, so this is where it is made harmless:
+
+1. Every text is escaped (``share_text.shown``): terminals, logs and pages show it as it is, with no control characters,
+   line breaks or changes of the writing direction.
+2. What a row holds is bounded, and so are the algorithms of a host. The number of its rows is bounded where they come
+   to the controller (process/inspecting.py).
 """
 
 from __future__ import annotations
@@ -14,10 +21,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import sent
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import (
     CertificateSeen,
     HostSeen,
@@ -26,11 +34,11 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model impor
 )
 
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
-#: Characters.
-_LONGEST, _LONGEST_WORD = 8192, 64
 _LARGEST = 2**53
 #: Certificates on other hosts for one key.
 _ELSEWHERE = 100
+#: Algorithms of one host, and failing probes.
+_ALGORITHMS, _PROBES = 32, 1000
 
 
 def hosts(gathered: Mapping[str, Any], declared: Mapping[str, Any]) -> tuple[HostSeen, ...]:
@@ -80,15 +88,16 @@ def probed(result: Any) -> Probed:
     told = failure(result)
     if told:
         return Probed(problem=told)
-    reader = _Reader(result)
+    reader = sent.Reader(result)
     found = [
-        (_text(token.get("label")) or "", _text(one.get("name")) or "", _text(one.get("detail")) or "")
+        (sent.text(token.get("label")) or "", sent.text(one.get("name")) or "", sent.text(one.get("detail")) or "")
         for row in reader.each("results", dict)
         for token in reader.of(row, "tokens")
         for one in reader.of(token, "probe")
         if one.get("outcome") == "fails"
     ]
-    return Probed(tuple(found), reader.problem)
+    reader.cut += len(found[_PROBES:])
+    return Probed(tuple(found[:_PROBES]), reader.problem)
 
 
 def _checked(name: str, result: Any, declared: Any) -> HostSeen:
@@ -108,48 +117,11 @@ def failure(result: Any) -> str | None:
         return "it gave no facts; it was not reached, or its task failed"
     if not (result.get("failed") or result.get("unreachable") or "error_class" in result or "results" not in result):
         return None
-    return _readable(result.get("msg")) or "it gave no facts; it was not reached, or its task failed"
-
-
-class _Reader:
-    """Reads the rows of one host's result and counts those that have not the form of facts."""
-
-    def __init__(self, result: Mapping) -> None:
-        self._result = result
-        self.unread = 0
-
-    def each(self, name: str, read: Callable[[Any], Any]) -> list:
-        """What ``read`` makes of every row of this name that has the form, but for None."""
-        return self._all(self._result.get(name), read)
-
-    def of(self, row: Mapping, name: str) -> list[dict]:
-        """The dictionaries in a row's list."""
-        return self._all(row.get(name), dict)
-
-    def _all(self, rows: Any, read: Callable[[Any], Any]) -> list:
-        if not isinstance(rows, (list, tuple)):
-            self.unread += rows is not None
-            return []
-        return [one for one in (self.one(read, row) for row in rows) if one is not None]
-
-    def one(self, read: Callable[[Any], Any], value: Any) -> Any:
-        """What ``read`` makes of a value, or None when it has not the form."""
-        try:
-            return read(value)
-        # What is raised where a value is of another type than the documented one, or out of every range.
-        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RecursionError):
-            self.unread += 1
-            return None
-
-    @property
-    def problem(self) -> str | None:
-        """What could not be read, or None."""
-        left_out = f"{self.unread} rows of what it sent have not the form of facts, and are left out"
-        return f"{left_out}; somebody may have changed the host's part" if self.unread else None
+    return sent.readable(result.get("msg")) or "it gave no facts; it was not reached, or its task failed"
 
 
 def _host(name: str, result: Mapping, declared: Any) -> HostSeen:
-    reader = _Reader(result)
+    reader = sent.Reader(result)
     certificates = (
         *reader.each("certificates", lambda row: _certificate(name, row, "certificate")),
         *reader.each("certificate_requests", lambda row: _certificate(name, row, "certificate request")),
@@ -157,8 +129,9 @@ def _host(name: str, result: Mapping, declared: Any) -> HostSeen:
     by_key: dict[str, list[CertificateSeen]] = {}
     for one in certificates:
         by_key.setdefault(one.key_id, []).append(one)
-    items = {str(item.get("key")): dict(item) for item in dicts(declared) if item.get("key")}
+    items = {sent.text(item.get("key")) or "": dict(item) for item in sent.dicts(declared) if item.get("key")}
     keys = reader.each("results", lambda row: _key(name, row, by_key, items) if row.get("exists") else None)
+    keys = _with_few_algorithms(keys, reader)
     receipts = {one.key_id: one for one in reader.each("receipts", lambda row: _receipt(name, row))}
     receipts.update({key.receipt.key_id: key.receipt for key in keys if key.receipt and key.key_id not in receipts})
     seen = HostSeen(
@@ -166,12 +139,20 @@ def _host(name: str, result: Mapping, declared: Any) -> HostSeen:
         tuple(keys),
         tuple(dict.fromkeys([*certificates, *(one for key in keys for one in key.certificates)])),
         tuple(receipts.values()),
-        tuple(reader.each("not_looked_at", _sentence)),
+        tuple(reader.each("not_looked_at", sent.sentence)),
         tuple(reader.each("authorized_keys", _entry)),
         reader.one(_public_keys, result.get("public_keys")) or {},
         bool(reader.one(_is_cut_short, result.get("searched"))),
     )
     return replace(seen, problem=reader.problem)
+
+
+def _with_few_algorithms(keys: Sequence[KeySeen], reader: sent.Reader) -> list[KeySeen]:
+    """Each algorithm is a series of metrics and a choice on the page; a host that says many is not believed."""
+    known = list(dict.fromkeys(key.algorithm for key in keys))[:_ALGORITHMS]
+    told = [key if key.algorithm in known else replace(key, algorithm=sent.UNKNOWN) for key in keys]
+    reader.unread += sum(new is not old for new, old in zip(told, keys))
+    return told
 
 
 def _is_cut_short(searched: Any) -> bool:
@@ -180,50 +161,50 @@ def _is_cut_short(searched: Any) -> bool:
 
 def _entry(row: Mapping) -> tuple[str, str] | None:
     """Key ID and place of an entry for SSH; None of one without a key."""
-    place = f"{_text(row.get('path'))}, line {_text(row.get('line'))}"
-    return (_text(row["key_id"]) or "", place) if row.get("key_id") else None
+    place = f"{sent.text(row.get('path'))}, line {sent.text(row.get('line'))}"
+    return (sent.text(row["key_id"]) or "", place) if row.get("key_id") else None
 
 
 def _public_keys(value: Any) -> dict[str, str]:
     """Key ID to PEM."""
     form = "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n"
     items = {} if value is None else value.items()
-    return {_text(key_id) or "": form.format(_sentence(text)) for key_id, text in items}
+    return {sent.text(key_id) or "": form.format(sent.pem(text)) for key_id, text in items}
 
 
 def _key(host: str, row: Mapping, by_key: Mapping[str, list[CertificateSeen]], declared: Mapping) -> KeySeen:
-    place, key_id = _text(row.get("key")) or "", row.get("key_id")
+    place, key_id = sent.text(row.get("key")) or "", row.get("key_id")
     if isinstance(row.get("part"), int):
         place = f"{place} (key {row['part']})"
     key_id = key_id if isinstance(key_id, str) and _KEY_ID.fullmatch(key_id) else None
     evidence = row["evidence"] if isinstance(row.get("evidence"), Mapping) else {}
     near = [
-        _certificate(host, {**one, "key_id": key_id}, _text(one.get("kind")) or "certificate")
-        for one in _rows(evidence, "certificates")
+        _certificate(host, {**one, "key_id": key_id}, sent.text(one.get("kind")) or "certificate")
+        for one in _rows(evidence, "certificates")[: sent.IN_ROW]
         if key_id and one.get("for_this_key", True)
     ]
-    item = declared.get(_text(row.get("key")) or "", {})
+    item = declared.get(sent.text(row.get("key")) or "", {})
     receipt = _receipt(host, {"key_id": key_id, **evidence["receipt"]}) if evidence.get("receipt") else None
     return KeySeen(
         host=host,
         place=place,
         key_id=key_id,
-        algorithm=_word(row.get("algorithm")),
-        public_key=_text(row.get("public_key")),
-        usage=_word(row.get("usage")),
-        container=_text(row.get("container")),
+        algorithm=sent.algorithm(row.get("algorithm")),
+        public_key=sent.pem(row.get("public_key")),
+        usage=sent.word(row.get("usage")),
+        container=sent.text(row.get("container")),
         encrypted=row.get("encrypted") if isinstance(row.get("encrypted"), bool) else None,
         mode=_mode(row.get("mode")),
-        owner=_text(row.get("owner")),
-        group=_text(row.get("group")),
-        modified=_text(row.get("modified")),
+        owner=sent.text(row.get("owner")),
+        group=sent.text(row.get("group")),
+        modified=sent.text(row.get("modified")),
         certificates=_merged(by_key.get(key_id or "", ()), near),
-        ssh_uses=_sentences(evidence.get("ssh_uses")) or (),
+        ssh_uses=sent.sentences(evidence.get("ssh_uses")) or (),
         receipt=receipt,
         refusal=_message(row.get("refusal")),
         error=_message(row.get("error")),
         declared=item,
-        path=_text(row.get("key")) or "",
+        path=sent.text(row.get("key")) or "",
     )
 
 
@@ -236,17 +217,17 @@ def _merged(found: Iterable[CertificateSeen], near: Iterable[CertificateSeen]) -
 
 def _certificate(host: str, row: Mapping, kind: str) -> CertificateSeen:
     usage, extended = row.get("key_usage"), row.get("extended_key_usage")
-    paths = _sentences(row.get("paths")) or (_text(row.get("source")) or "",)
+    paths = sent.sentences(row.get("paths")) or (sent.text(row.get("source")) or "",)
     return CertificateSeen(
         host=host,
         source=paths[0],
         kind=kind,
-        key_id=_text(row.get("key_id")) or "",
-        key_usage=_sentences(usage),
-        extended_key_usage=_sentences(extended),
-        subject=_text(row.get("subject")) or "",
-        not_before=_text(row.get("not_before")),
-        not_after=_text(row.get("not_after")),
+        key_id=sent.text(row.get("key_id")) or "",
+        key_usage=sent.sentences(usage),
+        extended_key_usage=sent.sentences(extended),
+        subject=sent.text(row.get("subject")) or "",
+        not_before=sent.text(row.get("not_before")),
+        not_after=sent.text(row.get("not_after")),
         ca=bool(row.get("ca")),
         others=paths[1:],
         der=_der(row.get("content")),
@@ -270,14 +251,14 @@ def _receipt(host: str, row: Mapping) -> ReceiptSeen | None:
         return None
     number, digest = row.get("log_number"), row.get("log_digest")
     return ReceiptSeen(
-        *(host, key_id, sealed, _text(row.get("usage")) or ""),
+        *(host, key_id, sealed, sent.text(row.get("usage")) or ""),
         log_number=number if isinstance(number, int) and 0 <= number <= _LARGEST else 0,
         log_digest=digest if isinstance(digest, str) and _KEY_ID.fullmatch(digest) else "",
     )
 
 
 def _message(error: Any) -> str | None:
-    return _text(error.get("message")) if isinstance(error, Mapping) else None
+    return sent.text(error.get("message")) if isinstance(error, Mapping) else None
 
 
 def _mode(value: Any) -> int | None:
@@ -285,50 +266,4 @@ def _mode(value: Any) -> int | None:
 
 
 def _rows(result: Mapping, name: str) -> list[Mapping]:
-    return dicts(result.get(name))
-
-
-def dicts(value: Any) -> list[Mapping]:
-    """The dictionaries of a list; none of what is no list."""
-    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, (list, tuple)) else []
-
-
-def _text(value: Any) -> str | None:
-    """A text that can be written anywhere: no lone surrogates, and no longer than a path may be."""
-    return None if value is None else str(value)[:_LONGEST].encode("utf-8", "backslashreplace").decode()
-
-
-def _readable(value: Any) -> str | None:
-    """A text for people, or None when it cannot be written (a number of very many digits)."""
-    try:
-        return _text(value)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _sentence(value: Any) -> str:
-    """A text as ``_text`` makes it.
-
-    Raises:
-        TypeError: it is no text.
-    """
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return _text(value) or ""
-
-
-def _sentences(value: Any) -> tuple[str, ...] | None:
-    """The texts of a list; None for none.
-
-    Raises:
-        TypeError: it is no list of texts.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, (list, tuple)):
-        raise TypeError("no list")
-    return tuple(map(_sentence, value))
-
-
-def _word(value: Any) -> str | None:
-    return (_text(value) or "")[:_LONGEST_WORD] if isinstance(value, str) else None
+    return sent.dicts(result.get(name))

@@ -52,12 +52,14 @@ class Judgement:
         usages: by host and place of a key.
         signing: archived keys of which there is evidence that they sign, with all of it.
         notes: what could not be looked for.
+        shown: host and place of keys whose public key shows their key ID; any host can say the ID of any key.
     """
 
     findings: tuple[Finding, ...]
     usages: dict[tuple[str, str], Usage]
     signing: dict[str, list[Evidence]]
     notes: tuple[str, ...]
+    shown: frozenset[tuple[str, str]] = frozenset()
 
 
 def judge(hosts: Sequence[HostSeen], vault: VaultSeen | None, wanted: Wanted) -> Judgement:
@@ -86,7 +88,7 @@ def judge(hosts: Sequence[HostSeen], vault: VaultSeen | None, wanted: Wanted) ->
         found += fleet.frozen(vault, frozenset(signing))
         found += _signing_findings(signing, all_keys, vault)
     notes = (looked.note,) if looked.note else ()
-    return Judgement(tuple(found), usages, signing, notes)
+    return Judgement(tuple(found), usages, signing, notes, public.shown)
 
 
 def _signing(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import share_text
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.usages import NONSIGNING
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import acceptance, catalogue, keys
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.acceptance import Acceptance, Accepted
@@ -46,7 +47,7 @@ def build(
         "format": FORMAT,
         "time": times.text(wanted.moment.now),
         "policy": wanted.policy.name if wanted.policy else None,
-        "summary": _summary(hosts, vault, rows, inventory),
+        "summary": _summary(hosts, vault, rows, inventory, judgement),
         "findings": rows,
         "keys": inventory,
         "hosts": [_host(host) for host in hosts],
@@ -65,12 +66,13 @@ def reached(outcome: dict, fail_at: str) -> bool:
 
 def _finding(one: Finding, told: Accepted | None) -> dict:
     counts = told is not None and not told.is_over
-    detail = one.detail[:1].upper() + one.detail[1:]
+    # What hosts sent is escaped already; records and freezes in the vault hold texts of hosts too.
+    place, detail = share_text.shown(one.place), share_text.shown(one.detail[:1].upper() + one.detail[1:])
     if told and told.is_over:
         detail += f" (it was accepted until {told.acceptance.expires}: {told.acceptance.reason})"
     return {
         **{"id": one.kind.id, "slug": one.kind.slug, "severity": one.severity or one.kind.severity},
-        **{"title": one.kind.title, "host": one.host, "place": one.place, "key_id": one.key_id},
+        **{"title": one.kind.title, "host": one.host, "place": place, "key_id": one.key_id},
         **{"detail": detail, "remedy": one.remedy or one.kind.remedy, "fingerprint": one.fingerprint},
         "accepted": {"reason": told.acceptance.reason, "expires": told.acceptance.expires.isoformat()}
         if told and counts
@@ -119,11 +121,17 @@ def _period(policy: Policy | None, usage: str | None, since: datetime.datetime |
 
 
 def _summary(
-    hosts: Sequence[HostSeen], vault: VaultSeen | None, rows: Sequence[dict], inventory: Sequence[dict]
+    hosts: Sequence[HostSeen],
+    vault: VaultSeen | None,
+    rows: Sequence[dict],
+    inventory: Sequence[dict],
+    judgement: Judgement,
 ) -> dict:
     counted = Counter(row["severity"] for row in rows if row["accepted"] is None)
-    distinct = {row["key_id"]: row for row in inventory if row["key_id"]}
-    needed = [row for row in distinct.values() if row["usage"] in NONSIGNING]
+    # A key ID without its public key is a host's word, and may be any number of keys that are nowhere, or another's.
+    shown = [row for row in inventory if (row["host"], row["place"]) in judgement.shown]
+    distinct = {row["key_id"] for row in shown}
+    needed = {row["key_id"]: row for row in shown if row["usage"] in NONSIGNING}.values()
     return {
         "hosts": len(hosts),
         "hosts_audited": sum(host.problem is None for host in hosts),

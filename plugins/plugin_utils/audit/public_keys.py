@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import identity
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import catalogue, weak_keys
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import catalogue, sent, weak_keys
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import Finding, HostSeen
 
 
@@ -38,10 +38,12 @@ class PublicKeys:
     Attributes:
         known: key ID to algorithm and PEM, each None where nobody told.
         contradictions: rows that say something else than their public key.
+        shown: host and place of private keys whose row has a public key of its key ID.
     """
 
     known: dict[str, tuple[str | None, str | None]]
     contradictions: tuple[Finding, ...]
+    shown: frozenset[tuple[str, str]] = frozenset()
 
 
 def of_fleet(hosts: Sequence[HostSeen]) -> PublicKeys:
@@ -49,6 +51,7 @@ def of_fleet(hosts: Sequence[HostSeen]) -> PublicKeys:
     shown: dict[str, tuple[str | None, str | None]] = {}
     claimed: dict[str, tuple[str | None, str | None]] = {}
     found: list[Finding] = []
+    proven: set[tuple[str, str]] = set()
     read: dict[str, tuple[str, str] | None] = {}
     for one in _said(hosts):
         if one.public_key and one.public_key not in read:
@@ -58,9 +61,10 @@ def of_fleet(hosts: Sequence[HostSeen]) -> PublicKeys:
             found.append(Finding(catalogue.FACTS_CONTRADICT, one.host, one.place, one.key_id, told))
         if true and true[0] == one.key_id:
             shown[one.key_id] = (true[1], one.public_key)
+            proven.add((one.host, one.place))
         elif one.key_id not in claimed or weak_keys.by_size(one.algorithm):
             claimed[one.key_id] = (one.algorithm, None)
-    return PublicKeys({**claimed, **shown}, tuple(found))
+    return PublicKeys({**claimed, **shown}, tuple(found), frozenset(proven))
 
 
 def _said(hosts: Sequence[HostSeen]) -> Iterator[_Said]:
@@ -89,6 +93,6 @@ def _contradiction(said: _Said, true: tuple[str, str] | None) -> str | None:
         return f"its public key has the key ID {true[0]}"
     # The numbers of an RSASSA-PSS key are those of an RSA key, and its public key is written as one.
     is_pss = said.algorithm == "rsassa-pss" and true[1].startswith("rsa-")
-    if said.algorithm is None or said.algorithm == true[1] or is_pss:
+    if said.algorithm in (None, sent.UNKNOWN, true[1]) or is_pss:
         return None
     return f"its public key is {true[1]}, and the host says {said.algorithm}"

@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, VaultUnavailable
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import digest_of
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import harmless
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
 
 
@@ -149,3 +150,10 @@ def test_an_error_names_the_vault_by_its_option(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(TwoVaults, "errors", [VaultUnavailable(said)])
     result = TwoVaults(old={"token": "one"}).run(task_vars={})
     assert (result["msg"], result["error_class"]) == (told, "VaultUnavailable")
+
+
+def test_the_json_of_a_module_is_the_same_when_its_output_is_made_plain() -> None:
+    sent = {"key": "/srv/\u202e\x85\u2028\x1bü\U0001f511", "number": 1}
+    for text in (json.dumps(sent), json.dumps(sent, ensure_ascii=False), json.dumps(sent, indent=1)):
+        first, *after = harmless.stdout(f"{text}\njunk\r\nmore\x1b[2J").rsplit("\n", 1)
+        assert json.loads(first) == sent and after == [r"junk more\u001b[2J"]

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import share_text
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit import gathered, judge, outcome
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model import Moment
-from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.audit.conftest import told
+from ansible_collections.keyops.lifecycle.tests.unit.plugins.plugin_utils.audit.conftest import archive, told
 
 _ROW = {"key": "/x", "exists": True, "key_id": "b" * 64}
 _RUBBISH = [
@@ -75,6 +77,83 @@ def test_rubbish_of_tokens_is_told(audit, rubbish):
         ("KL025", "web1", "pkcs11:token=ops"),
         ("KL026", "bad", ""),
     ]
+
+
+_HOSTILE = "\x1b]0;evil\x07\x1b[2J\r\n\u202eevil\u2028\x9b\ud800"
+
+
+def _strings(value):
+    if isinstance(value, dict):
+        return [text for item in value.items() for one in item for text in _strings(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in _strings(one)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_every_text_of_a_host_is_escaped(audit, vault):
+    """Whatever text it is: what the audit returns is shown on terminals and pages, and kept."""
+    host, key = made.Host(), made.new_key()
+    host.receipts.append(archive(vault, key))
+    row = {"usage": _HOSTILE, "container": _HOSTILE, "owner": _HOSTILE, "group": _HOSTILE, "modified": _HOSTILE}
+    evidence = {
+        "certificates": [{"source": _HOSTILE, "kind": _HOSTILE, "subject": _HOSTILE, "not_after": _HOSTILE}],
+        **{"ssh_uses": [_HOSTILE], "receipt": None},
+    }
+    host.key(f"/srv/{_HOSTILE}", key, **row, algorithm=_HOSTILE, mode="0666", evidence=evidence)
+    host.key("/x", key_id=None, error={"message": _HOSTILE})
+    host.key("/y", refusal={"message": _HOSTILE}, usage="key_agreement")
+    host.certificate(f"/{_HOSTILE}", key)
+    host.certificates[0].update(subject=_HOSTILE, not_before=_HOSTILE, extended_key_usage=[_HOSTILE], more=_HOSTILE)
+    host.authorized.append({"path": _HOSTILE, "line": _HOSTILE, "key_id": made.key_id_of(key)})
+    host.public_keys[_HOSTILE] = _HOSTILE
+    result = host.result()
+    result["not_looked_at"] = [f"/{_HOSTILE}: {_HOSTILE}"]
+    tokens = {"bad": {"results": [{"tokens": [{"label": _HOSTILE, "probe": [
+        {"name": _HOSTILE, "detail": _HOSTILE, "outcome": "fails"}
+    ]}]}]}}  # fmt: skip
+    failed = {"failed": True, "msg": _HOSTILE, "results": []}
+    found = audit({"bad": result, "worse": failed}, tokens=tokens)
+    texts = _strings(found)
+    assert [text for text in texts if share_text.shown(text) != text] == []
+    shown = share_text.shown(_HOSTILE)
+    assert {f"/srv/{shown}", f"pkcs11:token={shown}", shown[:1].upper() + shown[1:]} <= set(texts)
+    assert {"KL003", "KL011", "KL024", "KL025", "KL026", "KL027", "KL030"} <= {row[0] for row in told(found)}
+    assert [
+        text for one in freezes.evidence(vault, [made.key_id_of(key)]).values() for text in one if "\x1b" in text
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "word", ["dsa", "ec-p192", "ec-sect163k1", "ec-1.3.132.0.1", "rsassa-pss", "ml-dsa-65", "1.2.3.4"]
+)
+def test_an_algorithm_that_is_one_keeps_its_name(audit, word):
+    host = made.Host()
+    host.key("/k", algorithm=word, public_key=None)
+    assert audit({"web1": host})["audit"]["keys"][0]["algorithm"] == word
+
+
+def test_a_host_that_makes_names_of_algorithms_up_makes_no_series_of_metrics(audit):
+    words, sizes = made.Host(), made.Host()
+    for number in range(200):
+        words.key(f"/{number}", algorithm=f'rsa-5"}}\nkeyops_audit_hosts 99\\{number}', public_key=None)
+        sizes.key(f"/{number}", algorithm=f"rsa-{3000 + number}", public_key=None)
+    result = audit({"words": words, "sizes": sizes})
+    algorithms = {row["algorithm"] for row in result["audit"]["keys"]}
+    assert "unknown" in algorithms and len(algorithms) <= 34
+    assert [row["audited"] for row in result["audit"]["hosts"]] == [False, True]
+
+
+def test_a_key_id_without_its_public_key_is_counted_as_no_key(audit, vault):
+    """A host can say any key ID: of keys that are nowhere, and of others' keys, with another usage."""
+    key, true, liar = made.new_key(), made.Host(), made.Host()
+    archive(vault, key)
+    true.key("/k", key, usage="key_agreement")
+    for number in range(20):
+        liar.key(f"/{number}", usage="key_transport", key_id=f"{number:064x}", public_key=None)
+    liar.key("/other", key, usage="signature", public_key=None)
+    summary = audit({"web1": true, "zz": liar})["audit"]["summary"]
+    counted = {name: summary[name] for name in ("places", "keys", "encryption_keys", "archived")}
+    assert counted == {"places": 22, "keys": 1, "encryption_keys": 1, "archived": 1}
 
 
 _LISTS = ("results", "certificates", "certificate_requests", "authorized_keys", "receipts", "not_looked_at")
