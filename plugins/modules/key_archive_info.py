@@ -30,8 +30,8 @@ options:
         required: true
   request_id:
     description:
-      - Look up the keys that this recovery request asks for. The request is not verified here; the agents and the
-        owner's host do that.
+      - Look up the keys that this recovery request asks for. The request must have this ID, which commits to all that
+        it says, and be signed by its requester.
       - Mutually exclusive with O(keys).
     type: str
   key_owner:
@@ -201,6 +201,11 @@ results:
         Whether the key is in the signing register. An archived key in it is an alarm. It is V(null) where the vault's
         policy does not let this credential look there, as a restorer's.
       type: bool
+      returned: success
+    requested_place:
+      description: >-
+        With O(request_id), the place that the request says the key goes to; V(null) where it says none.
+      type: str
       returned: success
     problems:
       description: >-

@@ -13,16 +13,23 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import killing
+import pkcs11
 import pytest
 import token_host
 from token_host import TokenHost
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyExists, KeyopsError, TokenError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
+    FileError,
+    KeyExists,
+    KeyopsError,
+    TokenError,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import provision_anywhere
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, objects
@@ -174,6 +181,57 @@ def test_another_host_makes_the_same_labels_meanwhile(host: TokenHost, tmp_path:
     in_child(work)
     ids = whole(look(host, tmp_path / "seen"), LABELS)
     assert {label for label, object_id in ids.items() if len(object_id) == 16} == set(doubled)
+
+
+def test_another_host_destroys_a_key_during_the_last_look(host: TokenHost, tmp_path: Path) -> None:
+    """What is listed is gone when it is read; then it is looked at again."""
+    look_again, failures = objects.names, [True, True, False]
+
+    def names(session: object, kind: str) -> list[objects.TokenObject]:
+        if failures.pop(0):
+            raise pkcs11.exceptions.ObjectHandleInvalid
+        return look_again(session, kind)
+
+    def work() -> None:
+        objects.names = names
+        provide(host, LABELS)
+        assert failures == []
+
+    in_child(work)
+    whole(look(host, tmp_path / "seen"), LABELS)
+
+
+def test_one_lock_for_one_library_however_it_is_named(host: TokenHost, tmp_path: Path) -> None:
+    link = tmp_path / "link.so"
+    link.symlink_to(host.store.library)
+    state = tmp_path / "locks-state"
+    reading, writing = os.pipe()
+    waiting, telling = os.pipe()
+
+    def work() -> None:
+        os.read(waiting, 1)
+        with keys.locked(str(state), str(link)):
+            os.write(writing, b"got it")
+
+    pid = killing.fork(work)  # before the lock is there: a forked process has a part in what its parent holds
+    with keys.locked(str(state), host.store.library), keys.locked(str(state), host.store.library):
+        os.write(telling, b".")
+        assert select.select([reading], [], [], 0.5)[0] == []
+    assert os.waitpid(pid, 0)[1] == 0 and os.read(reading, 10) == b"got it"
+
+
+def test_locks_are_no_links_of_others_and_no_pipes(host: TokenHost, tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "locks"
+    folder.mkdir(parents=True)
+    with keys.locked(str(folder.parent), host.store.library):
+        (lock,) = folder.iterdir()
+    lock.unlink()
+    os.mkfifo(lock)
+    with pytest.raises(FileError, match="is no file"), keys.locked(str(folder.parent), host.store.library):
+        pass
+    folder.chmod(0o777)
+    with pytest.raises(FileError, match="everybody"), keys.locked(str(folder.parent), host.store.library):
+        pass
 
 
 def test_a_token_that_is_pulled_away_in_the_middle_of_a_generation(host: TokenHost, tmp_path: Path) -> None:

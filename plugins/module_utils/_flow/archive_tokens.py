@@ -25,6 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     StateError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_certificates
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import Asked, OpenToken, OpenTokens
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import (
@@ -153,7 +154,7 @@ def opened(items: list[dict], state_dir: str, check_mode: bool) -> Iterator[Toke
         OptionError: an option that is for files is given, or no PIN.
         KeyReferenceError, TokenError, WrongPin: as OpenTokens.
     """
-    lock_in = None if check_mode else state_dir
+    lock_in = lock_folder(state_dir, check_mode)
     with OpenTokens([_asked(item) for item in items], lock_in, missing_ok=check_mode) as tokens:
         for token in tokens.all:
             token.survey(in_full=True)

@@ -20,6 +20,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.kept_requests import KeptRequests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import Asked, OpenTokens, named
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, token_facts, token_halves
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
@@ -130,7 +131,7 @@ class TokenKeys:
                     raise OptionError("passphrase: a key on a token has a PIN, not a passphrase: give pin")
                 uri = reference.parse(item["key"]).uri
                 asked.append(Asked(item["key"], uri, session.pin_for(item.get("pin"), uri)))
-        self._tokens = OpenTokens(asked, None if check_mode else state_dir, missing_ok=check_mode)
+        self._tokens = OpenTokens(asked, lock_folder(state_dir, check_mode), missing_ok=check_mode)
         self._kept = KeptRequests(state_dir)
 
     def __enter__(self) -> TokenKeys:

@@ -12,12 +12,12 @@ before any of them sees that it counted.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import keys, objects, probe, session, uri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
@@ -63,7 +63,7 @@ def locked_for_logins(wanted: Sequence[tuple[str, str | None]], task: HostTask) 
         with contextlib.suppress(KeyopsError):
             named = uri.parse(text)
             paths |= {named.module_path} if named.module_path and (pin or named.pin_file) else set()
-    if task.check_mode and not os.path.isdir(os.path.join(state_dir, "locks")):
+    if lock_folder(state_dir, task.check_mode) is None:
         paths = set()
     with contextlib.ExitStack() as locks:
         for path in sorted(paths):  # in one order, so that two tasks never wait for each other

@@ -30,6 +30,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     WrongPin,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.hsm_info import facts_told
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import calls, keys, objects, session, uri
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import library as libraries
@@ -79,7 +80,7 @@ def run(task: HostTask) -> FlowResult:
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     with contextlib.ExitStack() as locks:
         for path in sorted({wish.library for wish in wishes}):
-            if not task.check_mode:
+            if lock_folder(state_dir, task.check_mode):
                 locks.enter_context(keys.locked(state_dir, path))
         decisions = [_decide(wish) for wish in wishes]
         outcomes = [_predicted(one) if task.check_mode else _carried_out(_still_new(one)) for one in decisions]

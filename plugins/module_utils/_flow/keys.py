@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -106,3 +107,8 @@ def read_private_key(text: str, passphrase: str | None, option: str) -> object:
         return key_file.to_cryptography(key)
     except KeyopsError as error:
         raise type(error)(f"{option}: {error}") from error
+
+
+def lock_folder(state_dir: str, check_mode: bool) -> str | None:
+    """The state folder whose other users wait while a token is used; None in check mode before there are locks."""
+    return None if check_mode and not os.path.isdir(os.path.join(state_dir, "locks")) else state_dir

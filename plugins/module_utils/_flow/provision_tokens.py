@@ -25,10 +25,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _r
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyExists,
     OptionError,
+    TokenError,
     UnsafeTokenRefused,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import token_checks, token_wishes
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.kept_requests import KeptRequests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import (
     Asked,
     OpenToken,
@@ -65,7 +67,7 @@ class Tokens:
         self._state_dir, self._only_looks = state_dir, only_looks
         self._requests = KeptRequests(state_dir)
         asked = [Asked(wish.key, wish.token.uri, wish.token.pin) for wish in wishes]
-        self._tokens = OpenTokens(asked, None if only_looks else state_dir, missing_ok=only_looks)
+        self._tokens = OpenTokens(asked, lock_folder(state_dir, only_looks), missing_ok=only_looks)
         self._wrappers: dict[str, Wrapper] = {}
         self._promises: dict[str, list[probe.Finding]] = {}
         self.warnings: list[str] = []
@@ -315,8 +317,15 @@ class Tokens:
                 for decision, found in made.items()
                 if self._tokens.of(decision.wish.key) is token
             }
-            for other in token_checks.others(token, mine):
-                wish, pair = mine.pop(other.label)
+            try:
+                same = [other.label for other in token_checks.others(token, mine)]
+            except TokenError:
+                # Not known whether another host has made the same: then it was not this one.
+                for dummy, pair in mine.values():
+                    keys.destroy(pair)
+                raise
+            for label in same:
+                wish, pair = mine.pop(label)
                 keys.destroy(pair)
                 doubled.append(wish.key)
         if doubled:

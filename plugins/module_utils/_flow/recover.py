@@ -37,6 +37,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import reco
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import (
     check_new_passphrase,
     load_sound,
+    lock_folder,
     read_facts,
     read_mode,
 )
@@ -69,6 +70,7 @@ def run(task: HostTask) -> FlowResult:
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     for item in task.params["keys"]:
         _check_options(item)
+    _require_said(task, state_dir)
     with _tokens(task, state_dir) as on_tokens:
         return _run(task, state_dir, on_tokens)
 
@@ -91,7 +93,7 @@ def _tokens(task: HostTask, state_dir: str) -> Iterator[Any]:
     # Not at the top: a host whose keys go into files loads nothing of tokens.
     from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover_tokens
 
-    with recover_tokens.opened(items, None if task.check_mode else state_dir) as on_tokens:
+    with recover_tokens.opened(items, lock_folder(state_dir, task.check_mode)) as on_tokens:
         yield on_tokens
 
 
@@ -126,7 +128,7 @@ def _run(task: HostTask, state_dir: str, on_tokens: Any) -> FlowResult:
 def _open_all(state_dir: str, task: HostTask, missing: list[_Wanted], on_tokens: Any) -> dict[str, quorum.Opened]:
     key_ids = [item.key_id for item in missing]
     opened_request = recovered_keys.load_open(state_dir, task.params["request_id"], key_ids)  # 2
-    _require_places(opened_request, missing)
+    _require_places(opened_request, [item.options for item in missing])
     return {item.key_id: _open(item, opened_request, task.relay, on_tokens) for item in missing}  # 3, 4
 
 
@@ -171,13 +173,20 @@ def _facts_of_whole(path: str, passphrase: str | None) -> KeyFacts | None:
         raise KeyUnreadable(f"{error}. Nothing was written; move the file away and run again") from error
 
 
-def _require_places(opened: open_requests.OpenRequest, missing: list[_Wanted]) -> None:
-    for item in missing:
-        said, place = opened.request.place_of(item.key_id), item.options["key"]
-        if said != place and (said or not item.path):
+def _require_said(task: HostTask, state_dir: str) -> None:
+    """Raise RequestMismatch for a token that the request does not name, before its library is loaded."""
+    items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
+    if items and open_requests.is_open(state_dir, task.params["request_id"]):
+        _require_places(open_requests.load(state_dir, task.params["request_id"]), items)
+
+
+def _require_places(opened: open_requests.OpenRequest, items: list[dict]) -> None:
+    for item in items:
+        said, place = opened.request.place_of(item["key_id"]), item["key"]
+        if said != place and (said or reference.is_token(place)):
             raise RequestMismatch(
-                f"{place}: by the request, which the agents saw, key {item.key_id[:16]}... goes to {said or 'a file'}; "
-                "recover it there, or make a new request"
+                f"{place}: by the request, which the agents saw, key {item['key_id'][:16]}... goes to "
+                f"{said or 'a file'}; recover it there, or make a new request"
             )
 
 

@@ -24,6 +24,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import own_keys
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference
@@ -52,7 +53,7 @@ def run(task: HostTask) -> FlowResult:
     params = task.params
     state_dir = params["state_dir"] or _receipts.default_state_dir()
     # The token that keys go to comes first: its lock is taken before any library looks at its tokens.
-    lock_in = None if task.check_mode else state_dir
+    lock_in = lock_folder(state_dir, task.check_mode)
     with _token(task, state_dir) as token, own_keys.opened(params, ("signing_key",), lock_in) as (signing_key,):
         certificate = _certificate(params["signing_certificate"], signing_key)
         wanted = _wanted(params, task.relay["host"], certificate)
@@ -78,7 +79,7 @@ def _token(task: HostTask, state_dir: str) -> Iterator[Any]:
     # Not at the top: a host whose keys go into files loads nothing of tokens.
     from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import request_tokens
 
-    with request_tokens.opened(items, None if task.check_mode else state_dir) as token:
+    with request_tokens.opened(items, lock_folder(state_dir, task.check_mode)) as token:
         yield token
 
 

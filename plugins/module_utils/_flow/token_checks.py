@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import time
+
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyExists,
     NotArchivedRefused,
@@ -23,6 +25,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import li
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens import objects, templates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.objects import TokenObject
 from ansible_collections.keyops.lifecycle.plugins.module_utils._tokens.uri import TokenUri
+
+#: How often the token is looked at when that fails.
+_LOOKS = 5
 
 
 def unprotected(wish: Wish, found: Found) -> list[str]:
@@ -68,12 +73,24 @@ def check_id(token: OpenToken, uri: TokenUri) -> None:
             raise KeyExists(f"the id belongs to the object {other.label!r} on the token; give another")
 
 
+def _private_keys(token: OpenToken) -> list[TokenObject]:
+    """Names and IDs of the token's private keys, although another host may destroy some of them meanwhile."""
+    for left in reversed(range(_LOOKS)):
+        try:
+            with libraries.told_errors(f"reading the objects of the token {token.facts.label!r}"):
+                return objects.names(token.session, "private_key")
+        except TokenError:
+            if not left:
+                raise
+        time.sleep(0.1)
+    raise AssertionError("the last look ends or raises")
+
+
 def others(token: OpenToken, mine: dict) -> list[TokenObject]:
     """For each label of new pairs, one private key of this label that is another one."""
     if not mine:
         return []
-    with libraries.told_errors(f"reading the objects of the token {token.facts.label!r}"):
-        there = objects.names(token.session, "private_key")
+    there = _private_keys(token)
     found = {
         one.label: one for one in there if one.label in mine and one.object_id != mine[one.label][1].private.object_id
     }

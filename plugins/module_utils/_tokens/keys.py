@@ -21,13 +21,16 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     AlgorithmError,
+    FileError,
     TokenError,
     TokenMisbehaved,
 )
@@ -273,31 +276,53 @@ def _number_of(kind: Any, key_type: Any) -> Any:
     return Attribute.EC_PARAMS if kind == ObjectClass.PRIVATE_KEY else Attribute.EC_POINT
 
 
-#: State folder and library of the locks that this process holds.
-_HELD: set[tuple[str, str]] = set()
+#: Seconds to wait for another process. A task that makes many RSA keys on a slow token takes minutes.
+_PATIENCE = 900
+#: Process, state folder and library of the locks that are held here.
+_HELD: set[tuple[int, str, str]] = set()
 
 
 @contextlib.contextmanager
 def locked(state_dir: str, library: str) -> Iterator[None]:
     """One process at a time, of all that share this state folder, works with the library at this path.
 
-    A block within another one for the same library holds what that holds already.
+    A library has one lock, however its path is written. A block within another one for the same library holds what that
+    holds already.
 
     Raises:
-        FileError: the state folder cannot be used.
+        FileError: the state folder cannot be used, or another process holds the lock for too long.
     """
-    if (state_dir, library) in _HELD:
+    real = os.path.realpath(library)
+    held = (os.getpid(), state_dir, real)
+    if held in _HELD:
         yield
         return
     folder = os.path.join(state_dir, "locks")
     for one in (state_dir, folder):
         _files.make_private_folder(one)
-    name = hashlib.sha256(library.encode()).hexdigest()[:32]  # as in hsm_token
-    file = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    name = hashlib.sha256(real.encode()).hexdigest()[:32]
+    with _folders.opened(folder, to_write=True) as descriptor:
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=descriptor)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        _HELD.add((state_dir, library))
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise FileError(f"{folder}/{name} is no file: remove it, and find out who made it")
+        _wait_for(file, f"{folder}/{name}", library)
+        _HELD.add(held)
         yield
     finally:
-        _HELD.discard((state_dir, library))
+        _HELD.discard(held)
         os.close(file)
+
+
+def _wait_for(file: int, path: str, library: str) -> None:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise FileError(
+                    f"another process has worked with {library} for {_PATIENCE // 60} minutes; see which one holds "
+                    f"{path}, end it, and run again"
+                ) from error
+        time.sleep(0.02)

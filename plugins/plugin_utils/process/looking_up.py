@@ -17,9 +17,10 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
     check_id,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import certificates
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.recovering import requested_keys
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.recovering import verified_request
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
 #: Keys that are looked up at once.
@@ -38,13 +39,14 @@ def look_up(task: ControllerTask) -> dict:
     owner, limit, after = task.params["key_owner"], task.params["limit"], task.params["after"]
     if limit is not None and limit < 1:
         raise OptionError("limit: must be 1 or more")
-    wanted = _wanted(task)
+    request = _request(task)
+    wanted = list(request.key_ids) if request else _wanted(task)
     for option, given in (("keys", wanted or ()), ("after", [after] if after else ())):
         for key_id in given:
             check_id(key_id, option)
     listed = records.listed(task.vault, after) if wanted is None else _named(task.vault, wanted)
     rows = (row for row in _rows(task.vault, listed) if owner is None or owner in _owners(row))
-    results = list(islice(rows, limit))
+    results = [{**row, "requested_place": _place(request, row["key_id"])} for row in islice(rows, limit)]
     return {"changed": False, "results": results, "complete": limit is None or next(rows, None) is None}
 
 
@@ -55,12 +57,21 @@ def _owners(row: dict) -> set[str]:
 
 def _wanted(task: ControllerTask) -> list[str] | None:
     """The key IDs that are asked for, or None for all."""
-    keys, request_id = task.params["keys"], task.params["request_id"]
-    if keys is not None and request_id is not None:
+    return None if task.params["keys"] is None else [item["key_id"] for item in task.params["keys"]]
+
+
+def _request(task: ControllerTask) -> RecoveryRequest | None:
+    """The recovery request whose keys are asked for, verified, or None."""
+    request_id = task.params["request_id"]
+    if request_id is None:
+        return None
+    if task.params["keys"] is not None:
         raise OptionError("request_id: give either keys or request_id, not both")
-    if request_id is not None:
-        return requested_keys(task.vault, check_id(request_id, "request_id"))
-    return None if keys is None else [item["key_id"] for item in keys]
+    return verified_request(task.vault, check_id(request_id, "request_id"))
+
+
+def _place(request: RecoveryRequest | None, key_id: str) -> str | None:
+    return request.place_of(key_id) or None if request else None
 
 
 def _named(vault: Vault, key_ids: Iterable[str]) -> Iterator[_Listed]:

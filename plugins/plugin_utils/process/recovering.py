@@ -23,6 +23,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
+from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import history, journal
@@ -195,6 +196,16 @@ def requested_keys(vault: Vault, request_id: str) -> list[str]:
         ObjectNotFound: when there is no such request.
     """
     return _requested(_read_request(vault, request_id))
+
+
+def verified_request(vault: Vault, request_id: str) -> RecoveryRequest:
+    """The request of this ID, which commits to all that it says.
+
+    Raises:
+        ObjectNotFound: when there is no such request.
+        RecoveryError, FormatError: it has another ID, or its requester did not sign it.
+    """
+    return requests.verify(_read_request(vault, request_id), request_id)
 
 
 def _requested(envelope: bytes) -> list[str]:

@@ -104,7 +104,7 @@ def test_facts_of_one_key_and_no_ciphertext(vault):
         **facts,
         **{"key_id": key, "archived": True, "number": 2, "host": "web2"},
         "revisions": [{**facts, "number": 1, "host": "web1"}, {**facts, "number": 2, "host": "web2"}],
-        **{"freeze_id": None, "lifted_for": []},
+        **{"freeze_id": None, "lifted_for": [], "requested_place": None},
         **{"frozen": False, "freeze_reason": None, "registered_as_signing": False, "problems": [], "certificates": []},
     }
 

@@ -29,6 +29,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import request as requests
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.looking_up import look_up
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 KEYS = [
@@ -310,3 +312,24 @@ def test_what_an_agent_is_told_before_it_approves(scene: story.Scene) -> None:
     (row,) = told["results"]
     assert row["usages"] == ["key_agreement"]
     assert row["places"] == [{"host": "mail1", "place": str(host.folder / "mail.key")}]
+
+
+def test_the_vault_does_not_say_where_a_key_goes(scene: story.Scene) -> None:
+    """The request says it, and its ID commits to that; a library that it does not name is not even loaded."""
+    host = scene.machine("mail1")
+    key_id, place = scene.generate(host), str(host.folder / "mail.key")
+    scene.archive(host)
+    lose(host)
+    asked = {"key_owner": "mail1", "reason": "a test", **scene.requester(host)}
+    request_id = host.run("recovery_request", keys=[{"key_id": key_id, "key": place}], **asked)["request_id"]
+    with open_vault({"backend": "sqlite", "path": str(scene.vault_path)}) as vault:
+        about = {"keys": None, "key_owner": None, "limit": None, "after": None}
+        task = ControllerTask({**about, "request_id": request_id}, vault, False, "mail1", "ops", print)
+        assert [row["requested_place"] for row in look_up(task)["results"]] == [place]
+    for agent in scene.agents[:2]:
+        agent.approve(scene.vault_path, request_id, "mail1")
+    token = {"key": "pkcs11:token=ops;object=mail?module-path=/nowhere/library.so", "pin": "12345678", "mode": None}
+    for other in ({"key": str(host.folder / "elsewhere.key")}, token):
+        with pytest.raises(RequestMismatch, match="which the agents saw"):
+            scene.recover(host, request_id, key_id, item=other)
+    assert scene.recover(host, request_id, key_id)["changed"] and (host.folder / "mail.key").exists()
