@@ -42,11 +42,12 @@ except ImportError as error:
 
 
 @contextmanager
-def opened(items: Sequence[dict]) -> Iterator[list[Decryptor]]:
+def opened(items: Sequence[dict], lock_in: str | None = None) -> Iterator[list[Decryptor]]:
     """The decryptors of the option ``keys``, in its order.
 
     Args:
         items: ``{"key", "passphrase", "pin", "certificates": [path]}``.
+        lock_in: as in ``card.opened``.
 
     Raises:
         KeyNotFound, KeyUnreadable, WrongPassphrase, FileError, KeyReferenceError, OptionError, TokenError: with the
@@ -69,7 +70,7 @@ def opened(items: Sequence[dict]) -> Iterator[list[Decryptor]]:
 
     on_tokens = [number for number in range(len(items)) if number not in keys]
     asked = [card.Asked(f"keys[{n}]", _uri(items[n]["key"], n), items[n]["pin"]) for n in on_tokens]
-    with card.opened(asked) as found:
+    with card.opened(asked, lock_in) as found:
         keys.update(zip(on_tokens, found))
         yield [_made(items[number], keys[number], certificates[number]) for number in sorted(keys)]
 

@@ -22,11 +22,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import Source
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_keys
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_work import Work, absolute
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
 
@@ -43,7 +45,8 @@ def run(task: HostTask) -> FlowResult:
         return work.result()
     if not task.params["keys"]:
         raise OptionError("keys: name the keys to decrypt with, or a request_id with vault and seal")
-    with data_keys.opened(task.params["keys"]) as keys:  # 3
+    state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+    with data_keys.opened(task.params["keys"], lock_folder(state_dir, task.check_mode)) as keys:  # 3
         return recover(task, sources, keys)
 
 

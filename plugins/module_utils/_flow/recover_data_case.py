@@ -40,7 +40,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_keys, recovered_keys
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.certificate_option import read_certificate
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_private_key
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder, read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
@@ -99,7 +99,8 @@ def run(task: HostTask, sources: Sequence[Source], recover: Recover) -> FlowResu
         if request_id:
             keys = _of_request(task, state_dir, request_id)
         else:
-            keys = _at_hand(opened.enter_context(data_keys.opened(task.params["keys"])))
+            lock_in = lock_folder(state_dir, task.check_mode)
+            keys = _at_hand(opened.enter_context(data_keys.opened(task.params["keys"], lock_in)))
         found = recover(task, sources, keys.decryptors)
         case = _case(task, found, keys, seal)
     digest = ""

@@ -77,19 +77,20 @@ def opened(asked: Sequence[Asked], lock_in: str | None = None) -> Iterator[list[
 
     Args:
         asked: the keys.
-        lock_in: the state folder whose other users wait until then; None where nobody else uses the token, as with a
-            person's card, and in check mode, which makes no folder.
+        lock_in: the state folder whose other users wait while this logs in; None where nobody else uses the token, as
+            with a person's card.
 
     Raises:
         OptionError: no PIN, two of them, or two different ones for one token.
         TokenError, WrongPin, KeyNotFound, KeyUnreadable (HalvesDiffer): with the option's name in front.
     """
     with contextlib.ExitStack() as stack:
-        if lock_in is not None:
-            for path in sorted({str(one.uri.module_path) for one in asked}):
-                stack.enter_context(keys.locked(lock_in, path))
         known: dict[tuple[str, str], tuple[str, list[objects.TokenObject]]] = {}
-        yield [_opened(one, known, stack) for one in asked]
+        with contextlib.ExitStack() as locks:
+            for path in sorted({str(one.uri.module_path) for one in asked} if lock_in else ()):
+                locks.enter_context(keys.locked(str(lock_in), path))
+            found = [_opened(one, known, stack) for one in asked]
+        yield found
 
 
 def _opened(one: Asked, known: dict, stack: contextlib.ExitStack) -> Any:
