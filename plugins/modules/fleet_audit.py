@@ -23,8 +23,13 @@ options:
       - By inventory name, what M(keyops.lifecycle.private_key_info) returned, with
         O(keyops.lifecycle.private_key_info#module:search). A host with a failed result, or without one, becomes a
         finding.
+      - Either this or O(gathered_as) is needed.
     type: dict
-    required: true
+  gathered_as:
+    description:
+      - Name of the variable that each host of the play has registered that result as. It is read as it is, without a
+        template, which takes half the time for large fleets.
+    type: str
   declared:
     description:
       - By inventory name, the host's list C(keyops_keys). It says which usage, owner and mode a key is to have, and
@@ -51,6 +56,8 @@ options:
     description:
       - Certificates of authorities, as PEM texts. A certificate that chains to one of them and lets an archived key
         sign freezes that key's archive.
+      - Each authority below them counts as they do. Path lengths, name constraints, dates and revocation are not looked
+        at.
     type: list
     elements: str
     default: []
@@ -83,7 +90,8 @@ options:
       place:
         description:
           - Only at this place. C(*) stands for any text.
-          - One that begins with C(*) or C(/*) fits every place and needs a host, a key ID or a fingerprint beside it.
+          - One without a whole first folder before its first C(*), such as C(/*) or C(/s*), needs a host, a key ID or a
+            fingerprint beside it.
         type: str
       key_id:
         description: Only for this key.
@@ -174,10 +182,12 @@ EXAMPLES = r"""
     search:
       paths: [/etc, /srv]
   register: seen
+  ignore_unreachable: true
+  failed_when: false
 
 - name: Judge the fleet
   keyops.lifecycle.fleet_audit:
-    gathered: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'seen'))) }}"
+    gathered_as: seen
     policy: nist-sp800-57
     vault:
       path: /srv/keyops/vault.db
@@ -332,7 +342,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import co
 
 ARGUMENT_SPEC = {
     **_options.VAULT,
-    "gathered": {"type": "dict", "required": True},
+    "gathered": {"type": "dict"},
+    "gathered_as": {"type": "str"},
     "declared": {"type": "dict", "default": {}},
     "tokens": {"type": "dict", "default": {}, "no_log": False},
     "policy": {"type": "raw"},

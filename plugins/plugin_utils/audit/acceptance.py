@@ -24,7 +24,9 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.model impor
 _NARROWING = ("host", "place", "key_id", "fingerprint")
 _LONGEST = datetime.timedelta(days=366)
 #: What a place begins with that leaves everything open.
-_OPEN = re.compile(r"/*[*?\[]")
+_WILD = re.compile(r"[*?\[]")
+#: Before anything that stands for other text: a whole first folder, or the token.
+_NARROW = re.compile(r"(?:/?[^/*?\[]+/|pkcs11:[^;*?\[]+;)")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -84,10 +86,12 @@ def _narrowed(item: Mapping, option: str) -> dict[str, str | None]:
     narrow = {name: str(item[name]) if item.get(name) is not None else None for name in _NARROWING}
     if not any(narrow.values()):
         raise OptionError(f"{option}: name host, place, key_id or fingerprint; a whole kind cannot be accepted")
-    if not any(narrow[name] for name in _NARROWING if name != "place") and _OPEN.match(narrow["place"] or ""):
+    place = narrow["place"] or ""
+    alone = not any(narrow[name] for name in _NARROWING if name != "place")
+    if alone and _WILD.search(place) and not _NARROW.match(place):
         raise OptionError(
-            f"{option}.place: {narrow['place']!r} fits every place; begin it with a folder, or name host, key_id or "
-            "fingerprint beside it"
+            f"{option}.place: {place!r} fits places of every kind on every host; begin it with a whole folder, such as "
+            "/srv/*, or name host, key_id or fingerprint beside it"
         )
     return narrow
 

@@ -41,6 +41,9 @@ _SEVERITY = {
 }
 _NEVER_ENFORCED = ("deprecated_algorithms",)
 
+#: What set the rules of a document without a name: never the profile that it extends.
+_NAMELESS = "the given policy, which has no name"
+
 _RULE_1 = Rule(
     name="archive",
     value="never",
@@ -62,11 +65,26 @@ def load(value: object, option: str = "policy") -> Policy:
         PolicyError: with every mistake and its place.
     """
     if isinstance(value, str):
+        if _is_path(value):
+            raise PolicyError(_not_read(value, option))
         value = {"extends": value}
     found = document.mistakes(value)
     if found:
         raise PolicyError(_told(option, found))
     return _resolved(value)  # type: ignore[arg-type]  # the schema has seen that it is a dictionary
+
+
+def _is_path(text: str) -> bool:
+    return text not in PROFILES and ("/" in text or text.endswith((".yml", ".yaml", ".json")))
+
+
+def _not_read(path: str, option: str) -> str:
+    """Files are Ansible's to read: it knows relative paths, Ansible Vault and templates."""
+    profiles = ", ".join(PROFILES)
+    return (
+        f"{option}: give a dictionary, or the name of a built-in profile ({profiles}); a policy in a file is given as "
+        f"\"{{{{ lookup('file', {path!r}) | from_yaml }}}}\""
+    )
 
 
 def _told(option: str, found: list[document.Mistake]) -> str:
@@ -88,7 +106,7 @@ def profile_document(name: str) -> dict:
 
 def _resolved(given: Mapping) -> Policy:
     base = profile(given["extends"]) if "extends" in given else None
-    name = str(given.get("name") or (base.name if base else "the policy"))
+    name = str(given.get("name") or _NAMELESS)
     own = list(_own_rules(given, name))
     rules = {usage: dict(base.rules[usage]) if base else {} for usage in (None, *USAGES)}
     for usage, rule_name, rule in own:
@@ -98,13 +116,16 @@ def _resolved(given: Mapping) -> Policy:
             rules[usage][rule_name] = rule
     for usage in _SIGNING:
         rules[usage].setdefault("archive", _RULE_1)
+    told = given.get("name") or (f"{base.name}, with rules of its own" if base and own else base and base.name)
     origins = (*(base.origins if base else ()), *([name] if own or not base else []))
-    return Policy(name, origins, MappingProxyType({usage: MappingProxyType(each) for usage, each in rules.items()}))
+    return Policy(
+        str(told or name), origins, MappingProxyType({usage: MappingProxyType(each) for usage, each in rules.items()})
+    )
 
 
 def _own_rules(given: Mapping, name: str) -> Iterator[tuple[str | None, str, Rule | None]]:
     """The rules of one document by usage, those of ``all_usages`` first."""
-    default = str(given.get("source", f"policy {name}"))
+    default = str(given.get("source", name if name == _NAMELESS else f"policy {name}"))
     for rule_name, written in given.get("all_usages", {}).items():
         for usage in (None, *USAGES):
             yield usage, rule_name, _rule(rule_name, written, default, name)

@@ -56,7 +56,7 @@ class Policy:
     """A policy with all that it extends.
 
     Attributes:
-        name: its own name, or that of the profile it extends.
+        name: its own name, or that of the profile it extends; where it adds rules to that, it says so.
         origins: names of the profiles it is made of, the first one first, then its own.
         rules: by usage, the rules by name; under None those that hold for keys whose usage is unknown.
     """

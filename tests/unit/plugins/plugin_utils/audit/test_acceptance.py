@@ -19,7 +19,9 @@ _TODAY = made.NOW.date()
 _ITEM = {"id": "KL003", "reason": "ticket 4711", "expires": "2027-01-01"}
 
 
-@pytest.mark.parametrize("place", ["*", "**", "/*", "//*", "?*", "*.key", "[!x]*", "/[a-z]*"])
+@pytest.mark.parametrize(
+    "place", ["*", "**", "/*", "//*", "?*", "*.key", "[!x]*", "/[a-z]*", "/s*", "/s?v/*", "/*/x.key", "r*", "pkcs11:*"]
+)
 def test_a_place_that_fits_all_needs_a_host_or_a_key(place):
     with pytest.raises(OptionError, match=r"accepted\[0\]\.place"):
         acceptance.read([{**_ITEM, "place": place}], _TODAY)
@@ -29,7 +31,7 @@ def test_a_place_that_fits_all_needs_a_host_or_a_key(place):
         assert acceptance.read([{**_ITEM, "place": place, name: "x"}], _TODAY)
 
 
-@pytest.mark.parametrize("place", ["/srv/*", "/etc/x.key", "records/*"])
+@pytest.mark.parametrize("place", ["/srv/*", "/s/*", "/etc/x.key", "records/*", "pkcs11:token=ops;*"])
 def test_a_place_with_a_folder_is_narrow_enough(place):
     assert acceptance.read([{**_ITEM, "place": place}], _TODAY)[0].place == place
 

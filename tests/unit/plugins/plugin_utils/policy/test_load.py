@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import PolicyError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.algorithm import usages_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._options import ALGORITHMS, USAGES
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.usages import SIGNING
@@ -76,6 +77,26 @@ def test_a_policy_without_a_profile_has_its_own_rules_and_rule_1() -> None:
     policy = load.load({"usages": {"key_agreement": {"archive": "required"}}})
     assert [value(policy, usage, "archive") for usage in (*USAGES, None)] == [*["never"] * 3, None, "required", None]
     assert policy.rule_for("authentication")["archive"].source.startswith("keyops.lifecycle, rule 1")
+
+
+def test_rules_of_a_document_without_a_name_are_not_the_profiles() -> None:
+    policy = load.load({"extends": "default", "all_usages": {"algorithms": ["rsa-4096"]}})
+    (broken,) = judge.algorithm(policy, "signature", "ed25519")
+    assert broken.origin == broken.source == "the given policy, which has no name"
+    assert policy.name == "default, with rules of its own"
+    assert policy.origins == ("default", "the given policy, which has no name")
+    assert policy.rule_for("signature")["archive"].origin != "the given policy, which has no name"
+    sourced = load.load({"usages": {"signature": {"algorithms": ["rsa-4096"]}}, "source": "key policy, 4"})
+    assert sourced.rule_for("signature")["algorithms"].source == "key policy, 4"
+    assert load.load("default").name == load.load({"extends": "default"}).name == "default"
+
+
+@pytest.mark.parametrize("path", ["/etc/keyops/policy.yml", "policy.yaml", "files/policy", "policy.json"])
+def test_a_path_is_told_how_a_file_is_given(path: str) -> None:
+    with pytest.raises(PolicyError) as told:
+        load.load(path, "keyops_policy")
+    assert str(told.value).startswith("keyops_policy: give a dictionary")
+    assert f"\"{{{{ lookup('file', '{path}') | from_yaml }}}}\"" in str(told.value)
 
 
 def test_nothing_can_change_a_policy() -> None:
