@@ -6,6 +6,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
 from ansible_collections.keyops.lifecycle.plugins.modules.fleet_audit import ARGUMENT_SPEC
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, LifecycleAction
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.keeping import judge
@@ -20,9 +25,24 @@ class ActionModule(LifecycleAction):
     argument_spec = ARGUMENT_SPEC
     _requires_connection = False
 
+    def run(self, tmp: Any = None, task_vars: dict | None = None) -> dict:
+        """As every action of the collection; the hosts' variables are kept for ``gathered_as``."""
+        self._variables = task_vars or {}
+        return super().run(tmp, task_vars)
+
     def process(self, task: ControllerTask) -> dict:
         """Judge."""
-        return judge(task)
+        return judge(replace(task, params={**task.params, "gathered": self._gathered(task.params)}))
+
+    def _gathered(self, params: dict) -> Mapping:
+        name = params["gathered_as"]
+        if (name is None) == (params["gathered"] is None):
+            raise OptionError("gathered: give either it or gathered_as")
+        if name is None:
+            return params["gathered"]
+        # What modules returned is data. Raw, Ansible neither looks for templates in it nor copies it.
+        raw_get = self._variables["hostvars"].raw_get
+        return {host: raw_get(host).get(name, {}) for host in self._variables["ansible_play_hosts_all"]}
 
     def _require_pipelining(self) -> None:
         """Nothing is sent to a host, so nothing can be left there."""
