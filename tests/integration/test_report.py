@@ -130,7 +130,48 @@ def test_sorts_by_keyboard_too(opened: Browser) -> None:
     assert order == sorted(order)
 
 
+def test_sorts_in_a_narrow_window_too(opened: Browser) -> None:
+    """There the header is not shown; a choice stands beside the filters, and nowhere else."""
+    select = "document.querySelector('[data-table=keys-table] .sorter select')"
+    shown = f"getComputedStyle({select}.parentElement).display"
+    opened.look(*VIEWS["light"])
+    assert opened.run(shown) == "none"
+    opened.look(*VIEWS["narrow"])
+    assert opened.run(shown) == "grid" and opened.run(f"{select}.getBoundingClientRect().width") > 200
+    column = "[...document.querySelectorAll('#keys-table tbody tr')].map(row => Number(row.cells[7].dataset.value))"
+    ages = sorted(-1 if row["age_days"] is None else row["age_days"] for row in OUTCOME["keys"])
+    for way, wanted in (("descending", ages[::-1]), ("ascending", ages)):
+        option = f"[...{select}.options].find(one => one.text === 'Age (days), {way}').value"
+        opened.run(f"{{ {select}.value = {option}; {select}.dispatchEvent(new Event('change', {{bubbles: true}})); }}")
+        assert opened.run(column) == wanted
+        assert opened.run("document.querySelectorAll('#keys-table th')[7].getAttribute('aria-sort')") == way
+
+
+def test_one_chart_alone_is_no_larger_and_the_page_says_where_the_others_are(opened: Browser, tmp_path: Path) -> None:
+    """As in the first audit without a vault and a policy."""
+    alone = {
+        **OUTCOME,
+        **{"policy": None, "vault": None, "keys": [{**row, "period_days": None} for row in OUTCOME["keys"]]},
+        "summary": {**OUTCOME["summary"], "archived": None},
+    }
+    path = tmp_path / "alone.html"
+    path.write_text(page(alone, HISTORY[:1], "Private keys of the fleet"), encoding="utf-8")
+    opened.open(path)
+    opened.look(*VIEWS["light"])
+    opened.picture(PICTURES / "alone.png")
+    assert opened.run("document.querySelectorAll('.chart').length") == 1
+    letters = "document.querySelector('.chart text').getBoundingClientRect().height"
+    assert 10 < opened.run(letters) < 20
+    told = opened.run("document.querySelector('.missing').textContent")
+    for words in ("No vault was given", "No policy was given", "first audit that was kept"):
+        assert words in told
+    opened.look(1000, 1400, "light")
+    assert opened.run(letters) < 20
+    opened.requests.clear()
+
+
 def test_hostile_texts_ran_nothing_and_nothing_was_asked_for(opened: Browser, file: Path) -> None:
+    opened.open(file)
     assert opened.run("typeof window.hacked") == "undefined"
     assert opened.run("document.querySelectorAll('script, img, iframe, svg[onload]').length") == 1
     assert opened.run("document.querySelectorAll('[onmouseover], [onerror], [onload]').length") == 0

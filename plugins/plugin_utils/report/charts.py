@@ -84,6 +84,19 @@ def charts(audit: Mapping, history: Sequence[Mapping]) -> list[Chart]:
     return [one for one in found if one is not None]
 
 
+def missing(audit: Mapping, history: Sequence[Mapping]) -> list[str]:
+    """Why a chart is left out, one sentence each."""
+    archive = "No vault was given" if audit["summary"]["archived"] is None else "No encryption key was found"
+    ages = "No key has both a known age and a cryptoperiod" if audit["policy"] else "No policy was given"
+    told = (
+        (_usages(audit["keys"]), "No private key was found, so there is no chart of usages and algorithms."),
+        (_archive(audit), f"{archive}, so there is no chart of the archive's coverage."),
+        (_ages(audit["keys"]), f"{ages}, so there is no chart of ages against cryptoperiods."),
+        (_over_time(history), "This is the first audit that was kept, so there is no chart of findings over time."),
+    )
+    return [text for chart, text in told if chart is None]
+
+
 def _usages(keys: Sequence[Mapping]) -> Chart | None:
     counted = Counter((row["usage"] or "unknown", row["algorithm"] or "unreadable") for row in keys)
     if not counted:

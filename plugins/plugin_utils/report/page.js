@@ -9,9 +9,9 @@
     return kind === "text" ? cell.textContent.trim() : Number(given === undefined ? cell.textContent : given);
   };
 
-  const sortBy = (table, header, index) => {
+  const sortBy = (table, header, direction) => {
     const kind = header.dataset.sort;
-    const direction = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    const index = header.cellIndex;
     const body = table.tBodies[0];
     const rows = Array.from(body.rows, (row) => [cellValue(row, index, kind), row]);
     rows.sort((a, b) => direction * (kind === "text" ? collator.compare(a[0], b[0]) : a[0] - b[0]));
@@ -20,14 +20,37 @@
     header.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
   };
 
-  const makeSortable = (table) => {
-    Array.from(table.tHead.rows[0].cells).forEach((header, index) => {
-      if (!header.dataset.sort) return;
+  // Narrow windows show no header, so there is a choice beside the filters.
+  const makeSorter = (table, headers, names) => {
+    const label = document.createElement("label");
+    const select = document.createElement("select");
+    label.className = "sorter";
+    label.append("Sort by ", select);
+    select.append(new Option("as it stands", ""));
+    names.forEach((name, number) => {
+      for (const way of ["ascending", "descending"]) select.append(new Option(`${name}, ${way}`, `${number} ${way}`));
+    });
+    select.addEventListener("change", () => {
+      if (!select.value) return;
+      const [number, way] = select.value.split(" ");
+      sortBy(table, headers[number], way === "ascending" ? 1 : -1);
+    });
+    return [label, select];
+  };
+
+  const makeSortable = (table, controls) => {
+    const headers = Array.from(table.tHead.rows[0].cells).filter((header) => header.dataset.sort);
+    const [label, select] = makeSorter(table, headers, headers.map((header) => header.textContent.trim()));
+    controls.querySelector("output").before(label);
+    headers.forEach((header, number) => {
       const button = document.createElement("button");
       button.type = "button";
       button.append(...header.childNodes);
       header.append(button);
-      button.addEventListener("click", () => sortBy(table, header, index));
+      button.addEventListener("click", () => {
+        sortBy(table, header, header.getAttribute("aria-sort") === "ascending" ? -1 : 1);
+        select.value = `${number} ${header.getAttribute("aria-sort")}`;
+      });
     });
   };
 
@@ -54,7 +77,7 @@
 
   for (const controls of document.querySelectorAll(".controls")) {
     const table = document.getElementById(controls.dataset.table);
-    makeSortable(table);
+    makeSortable(table, controls);
     controls.hidden = false;
     controls.addEventListener("input", () => filter(controls, table));
     filter(controls, table);

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import note_missing_library
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.audit.catalogue import SEVERITIES
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.report.charts import WIDTH, charts
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.report.charts import WIDTH, charts, missing
 
 try:
     import jinja2
@@ -48,6 +48,7 @@ def page(audit: Mapping, history: Sequence[Mapping], title: str) -> str:
         title=title,
         charts=charts(audit, history),
         chart_width=WIDTH,
+        missing=missing(audit, history),
         severities=[*reversed(SEVERITIES)],
         findings=audit["findings"][:_MOST_ROWS],
         keys=audit["keys"][:_MOST_ROWS],

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import gathered_facts as made
 import pytest
 
+from ansible_collections.keyops.lifecycle.plugins.action.fleet_audit import ActionModule
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, OptionError
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
@@ -207,3 +209,17 @@ def test_a_broken_outcome_is_named(keep, folder) -> None:
     (folder / "audit.json").write_text('{"format": "keyops-audit/2"}')
     with pytest.raises(FileError, match=r"audit\.json: .*run the audit again"):
         _report(folder)
+
+
+def test_what_was_gathered_is_given_or_read_from_the_hosts_variables() -> None:
+    action = object.__new__(ActionModule)
+    raw = {"web1": {"seen": {"results": []}}, "web2": {}}
+    action._variables = {
+        "hostvars": SimpleNamespace(raw_get=raw.__getitem__),
+        "ansible_play_hosts_all": ["web1", "web2"],
+    }
+    assert action._gathered({"gathered": None, "gathered_as": "seen"}) == {"web1": {"results": []}, "web2": {}}
+    assert action._gathered({"gathered": {"web3": {}}, "gathered_as": None}) == {"web3": {}}
+    for wrong in ({"gathered": None, "gathered_as": None}, {"gathered": {}, "gathered_as": "seen"}):
+        with pytest.raises(OptionError, match="give either it or gathered_as"):
+            action._gathered(wrong)
