@@ -46,6 +46,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._module import di
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.named import told_as
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
+#: What Ansible itself adds to a result.
+_PARSED = ("_ansible_parsed",)
 #: What Ansible shows of a result by itself.
 _SHOWN = ("warnings", "deprecations", "msg", "exception", "module_stdout", "module_stderr")
 
@@ -209,12 +211,13 @@ class LifecycleAction(ActionBase):
         return {**kept, "ansible_facts": own} if self._discovered_interpreter_key else kept
 
     def _parse_returned_data(self, res: dict, *more: Any) -> dict:
-        """As Ansible does, which warns of what a host writes beside its result."""
+        """As Ansible does, which warns of what a host writes beside its result, and of members of its own."""
         if not str(res.get("stdout", "")).rstrip("\n").isprintable():
             from ansible_collections.keyops.lifecycle.plugins.plugin_utils import harmless
 
             res = {**res, "stdout": harmless.stdout(str(res["stdout"]))}
-        return super()._parse_returned_data(res, *more)
+        data = super()._parse_returned_data(res, *more)
+        return {name: value for name, value in data.items() if name in _PARSED or not _acted_on(name.lstrip("_"))}
 
     def _configure_module(self, module_name: str, module_args: dict, task_vars: dict) -> Any:
         """The module with its options inside; then the options themselves are masked, in place."""

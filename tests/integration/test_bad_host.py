@@ -58,7 +58,8 @@ HOSTILE = "\x1b[2J\x1b]0;evil\x07\u202eevil\r\nPLAY RECAP evil"
 
 
 def test_a_host_writes_nothing_but_plain_text_to_the_terminal(tmp_path: Path) -> None:
-    told = {"warnings": [HOSTILE] * 200, "deprecations": [{"msg": HOSTILE, "version": "9"}]}
+    own = {"add_host": HOSTILE, "add_group": HOSTILE, f"_ansible_{HOSTILE}": HOSTILE}
+    told = {**own, "warnings": [HOSTILE] * 200, "deprecations": [{"msg": HOSTILE, "version": "9"}]}
     answers = {
         "warns": {"changed": False, "results": [{}] * 30, "digest": digest_of([{}] * 30, None), **told},
         "fails": {"failed": True, "msg": HOSTILE, "exception": HOSTILE, "module_stderr": HOSTILE, **told},
