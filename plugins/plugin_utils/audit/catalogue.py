@@ -120,7 +120,8 @@ RECEIPT_WITHOUT_RECORD = Kind(
 )
 LOG_WENT_BACK = Kind(
     *("KL021", "log-went-back", "critical", "The event log lost events that were seen"),
-    "The vault was rolled back, cut off or replaced. Compare it with its backups and with the receipts of the hosts.",
+    "The vault was rolled back, cut off or replaced. Compare it with its backups and with the receipts of the hosts. "
+    "What was looked into is named in keyops_known_lost_heads.",
 )
 LOG_UNSOUND = Kind(
     *("KL022", "log-unsound", "high", "The event log does not verify"),
