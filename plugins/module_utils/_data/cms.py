@@ -6,8 +6,10 @@
 
 1. Only what is needed to decrypt is read, with no copy of the content (``ber.py``); DER and BER.
 2. A recipient that no key here could serve is passed over, and named when nothing else is left (``recipients.py``).
-3. Every failure after a key was found ends in ``DataNotOpened`` (see ``decryptor.py``).
-4. Content of an authenticated cipher is handed out when its tag is right, and not before.
+3. A key that opens nothing gives way to the next, and of several that seem to open it the likeliest counts
+   (``envelopes.py``).
+4. Every failure after a key was found ends in ``DataNotOpened`` (see ``decryptor.py``).
+5. Content of an authenticated cipher is handed out when its tag is right, and not before.
 """
 
 from __future__ import annotations
@@ -15,24 +17,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ber, ciphers, recipients
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import (
-    Decryptor,
-    EncryptedKey,
-    RecipientId,
-)
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ber, ciphers, envelopes, recipients
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.envelopes import Envelope, Opened
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     DataDamaged,
-    DataNotOpened,
     DataUnsupported,
     FormatError,
-    NoKeyForData,
     NotEncrypted,
-    TokenError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
 
@@ -49,50 +44,22 @@ _OTHERS = {
     der.oid("1.2.840.113549.1.9.16.1.9"): "compressed",
 }
 _UNREADABLE = (der.oid(f"{_PKCS7}4"), der.oid(f"{_PKCS7}6"))
-#: With keys whose certificates are not known; each costs an operation with the key.
-_MOST_TRIES = 64
 _PEM_BEGIN = re.compile(rb"\s*-----BEGIN ([A-Z0-9 #]{1,40})-----")
 
 
-@dataclass(frozen=True)
-class Envelope:
-    """An encrypted message.
-
-    Attributes:
-        keys: the content key for every recipient that a key could serve.
-        passed_over: what the other recipients are.
-        content_type: DER of the object identifier of what is inside.
-        cipher: of the content.
-        pieces: the ciphertext.
-        tag, bound: of an authenticated one: its tag and what else it protects.
-    """
-
-    keys: tuple[EncryptedKey, ...]
-    passed_over: tuple[str, ...]
-    content_type: bytes
-    cipher: ciphers.ContentCipher
-    pieces: Sequence[Any] = field(repr=False)
-    tag: bytes = b""
-    bound: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A decrypted message: its content, what type that is, and whose key opened it."""
-
-    content: bytes = field(repr=False)
-    content_type: bytes
-    by: Decryptor
-
-
-def decrypt(message: Any, keys: Sequence[Decryptor]) -> Opened:
+def decrypt(message: Any, keys: Sequence[Decryptor], check: Callable[[Opened], Any] | None = None) -> Opened:
     """The content of a message in DER or BER.
+
+    Args:
+        message: bytes, or a view of them.
+        keys: to decrypt with.
+        check: raises DataNotOpened when the content is noise, as a wrong key may give; then another key is tried.
 
     Raises:
         NotEncrypted, NoKeyForData, DataNotOpened, DataDamaged, DataUnsupported, DataTooLarge: see there.
         TokenError: a token fails.
     """
-    return open_envelope(read(message), keys)
+    return open_envelope(read(message), keys, check)
 
 
 def unarmored(data: bytes) -> Any:
@@ -153,49 +120,22 @@ def read(message: Any) -> Envelope:
         raise DataDamaged("the message cannot be read: something in it is missing") from error
 
 
-def open_envelope(envelope: Envelope, keys: Sequence[Decryptor]) -> Opened:
+def open_envelope(
+    envelope: Envelope, keys: Sequence[Decryptor], check: Callable[[Opened], Any] | None = None
+) -> Opened:
     """Decrypt it with the key of one of its recipients; first those that it names, then those that may be tried.
 
     Raises:
         NoKeyForData, DataNotOpened, DataUnsupported, TokenError: as ``decrypt``.
     """
-    tried: list[tuple[EncryptedKey, Decryptor]] = []
-    failure: Exception | None = None
-    for encrypted in envelope.keys:
-        for key in keys:
-            serves = key.serves(encrypted)
-            if serves:
-                return _with(envelope, encrypted, key)
-            if serves is None:
-                tried.append((encrypted, key))
-    for encrypted, key in tried[:_MOST_TRIES]:
-        try:
-            return _with(envelope, encrypted, key)
-        except (DataUnsupported, DataNotOpened, TokenError) as error:
-            failure = error
-    if failure is not None:
-        raise failure
-    raise NoKeyForData(_whom(envelope))
-
-
-def _with(envelope: Envelope, encrypted: EncryptedKey, key: Decryptor) -> Opened:
-    content_key = key.open(encrypted, envelope.cipher.key_size)
-    content = ciphers.decrypt(envelope.cipher, content_key, envelope.pieces, envelope.tag, envelope.bound)
-    return Opened(content, envelope.content_type, key)
-
-
-def _whom(envelope: Envelope) -> str:
-    if not envelope.keys:
-        others = ", ".join(sorted(set(envelope.passed_over))) or "nobody"
-        return f"it is encrypted to {others}, and to no private key"
-    named = "; ".join(sorted({_named(one.recipient) for one in envelope.keys})[:5])
-    return f"it is encrypted to others than the given keys ({named}): another generation of the key may be needed"
-
-
-def _named(recipient: RecipientId) -> str:
-    if recipient.serial:
-        return f"serial number {recipient.serial.hex().lstrip('0') or '0'}"
-    return f"key identifier {recipient.key_identifier.hex()}"
+    fitting = [(key.serves(encrypted), encrypted, key) for encrypted in envelope.keys for key in keys]
+    attempt = envelopes.Attempt(envelope, check)
+    for answer in (True, None):
+        pairs = [(encrypted, key) for serves, encrypted, key in fitting if serves is answer]
+        attempt.all(pairs, named=answer is True)
+        if attempt.is_sure:
+            break
+    return attempt.result()
 
 
 # --- the structure ---------------------------------------------------------------------------------------------------

@@ -148,12 +148,21 @@ class Decryptor:
             DataUnsupported: the scheme needs what the library or the token does not have.
             TokenError: the token fails.
         """
+        return self.tried(encrypted, size)[0]
+
+    def tried(self, encrypted: EncryptedKey, size: int) -> tuple[bytes, bool]:
+        """As ``open``, and whether the key is what was encrypted, as far as the library tells, and no random one.
+
+        For choosing between several keys that seem to open the same message, and for nothing else: whoever reported it
+        would be the oracle that the random key prevents.
+        """
         try:
             key = self._agreed(encrypted) if encrypted.scheme == ECDH else self._transported(encrypted)
         except UnsupportedAlgorithm as error:
             raise DataUnsupported(f"{encrypted.scheme} is done with parameters that this host does not have") from error
         fits = len(key) == size if size else bool(key)
-        return key if fits else os.urandom(size or 16)
+        random = os.urandom(size or 16)
+        return (key if fits else random), fits
 
     def _transported(self, encrypted: EncryptedKey) -> bytes:
         scheme: Any = padding.PKCS1v15()

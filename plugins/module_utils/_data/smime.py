@@ -169,7 +169,7 @@ class _Work:
         self._layers += 1
         if self._layers > _MOST_LAYERS:
             raise DataTooLarge("the mail is encrypted in more layers than any")
-        opened = cms.decrypt(message, self._keys)
+        opened = cms.decrypt(message, self._keys, _entity_of)
         self._decrypted += len(opened.content)
         if self._decrypted > _MOST_DECRYPTED:
             raise DataTooLarge("what is encrypted in the mail is larger than any mail")

@@ -6,14 +6,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import datetime
 import os
 import random
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import encrypted_mail
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, x448, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,7 +29,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import cms
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ciphers, cms, decryptor, envelopes
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
 
@@ -45,6 +52,11 @@ HASHES = ["sha1", "sha224", "sha256", "sha384", "sha512"]
 def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, encrypted_mail.Person]:
     folder = tmp_path_factory.mktemp("people")
     return {kind: encrypted_mail.person(folder, kind, kind) for kind in encrypted_mail.TYPES}
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> encrypted_mail.Person:
+    return encrypted_mail.person(tmp_path_factory.mktemp("second"), "second", "rsa")
 
 
 def opened(message: bytes, *keys: Decryptor) -> bytes:
@@ -127,6 +139,94 @@ def test_a_renewed_certificate_is_tried_only_when_none_is_known(
     both = Decryptor("both", load_pem_private_key(person.key.read_bytes(), None), [person.der, renewed.der])
     assert opened(message, both) == PLAIN
     assert opened(message, person.decryptor(with_certificate=False)) == PLAIN
+
+
+def forged(person: encrypted_mail.Person, real: encrypted_mail.Person) -> bytes:
+    """A certificate of one's key with the issuer and serial number of the other's."""
+    key: Any = load_pem_private_key(person.key.read_bytes(), None)
+    like = x509.load_der_x509_certificate(real.der)
+    made = x509.CertificateBuilder(like.issuer, like.subject, key.public_key(), like.serial_number)
+    made = made.not_valid_before(datetime.datetime(2020, 1, 1)).not_valid_after(datetime.datetime(2040, 1, 1))
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+@pytest.mark.parametrize("cipher", ["-aes-256-cbc", "-aes-256-gcm"])
+def test_a_forged_certificate_hides_nothing_from_the_right_key(
+    people: dict[str, encrypted_mail.Person], second: encrypted_mail.Person, cipher: str
+) -> None:
+    right = people["rsa"]
+    wrong = Decryptor("wrong", load_pem_private_key(second.key.read_bytes(), None), [second.der, forged(second, right)])
+    message = right.encrypt(PLAIN, cipher)
+    for key in (right.decryptor(), right.decryptor(with_certificate=False)):
+        for keys in ([wrong, key], [key, wrong]):
+            found = cms.decrypt(memoryview(message), keys)
+            assert (found.content, found.by) == (PLAIN, key)
+    with pytest.raises(_errors.DataNotOpened):
+        opened(right.encrypt(PLAIN, "-aes-256-gcm"), wrong)
+
+
+def chance_key(message: bytes) -> bytes:
+    """A content key that is not the message's, and with which its content ends like a padding all the same."""
+    envelope = cms.read(memoryview(message))
+    while True:
+        key = os.urandom(32)
+        with contextlib.suppress(_errors.DataNotOpened):
+            ciphers.decrypt(envelope.cipher, key, envelope.pieces)
+            return key
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_noise_of_a_wrong_key_gives_way_to_the_right_one(
+    people: dict[str, encrypted_mail.Person],
+    second: encrypted_mail.Person,
+    monkeypatch: pytest.MonkeyPatch,
+    named: bool,
+) -> None:
+    message = people["rsa"].encrypt(PLAIN, "-aes-256-cbc")
+    key = chance_key(message)
+    monkeypatch.setattr(decryptor, "os", SimpleNamespace(urandom=lambda size: key[:size]))
+    certificates = [forged(second, people["rsa"])] if named else []
+    wrong = Decryptor("wrong", load_pem_private_key(second.key.read_bytes(), None), certificates)
+    right = people["rsa"].decryptor(with_certificate=False)
+    assert opened(message, wrong) != PLAIN  # alone it is not told apart: that would be the oracle of RFC 3218
+    assert opened(message, wrong, right) == opened(message, right, wrong) == PLAIN
+    failing = Decryptor("token", FailingToken(right.private_key.public_key()))
+    with pytest.raises(_errors.TokenError):
+        opened(message, wrong, failing)
+
+
+@dataclass(frozen=True)
+class FailingToken:
+    """The key of a token that was pulled."""
+
+    public: Any
+
+    def public_key(self) -> Any:
+        return self.public
+
+    def decrypt(self, encrypted: bytes, scheme: Any) -> bytes:
+        raise _errors.TokenError("the token is gone")
+
+
+def test_tries_are_bounded(people: dict[str, encrypted_mail.Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    person = people["rsa"]
+    envelope = cms.read(memoryview(person.encrypt(PLAIN, "-aes-256-cbc")))
+    wrong = dataclasses.replace(envelope.keys[0], encrypted=bytes(256))
+    many = dataclasses.replace(envelope, keys=(wrong,) * 1000)
+    tries = []
+    real = Decryptor.tried
+
+    def counted(self: Decryptor, encrypted: decryptor.EncryptedKey, size: int) -> tuple[bytes, bool]:
+        tries.append(encrypted)
+        return real(self, encrypted, size)[0], True
+
+    monkeypatch.setattr(Decryptor, "tried", counted)
+    monkeypatch.setattr(envelopes, "_MOST_BYTES_TRIED", 40 * len(PLAIN))
+    for key, most in ((person.decryptor(), 40), (person.decryptor(with_certificate=False), 40)):
+        tries.clear()
+        with contextlib.suppress(_errors.DataNotOpened):
+            cms.open_envelope(many, [key])
+        assert len(tries) <= most
 
 
 def test_a_foreign_certificate_is_refused(people: dict[str, encrypted_mail.Person]) -> None:

@@ -7,15 +7,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import os
 import re
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import encrypted_mail
 import pytest
 from encrypted_mail import ENTITY, Person
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import mime, smime
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ciphers, cms, decryptor, mime, smime
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import DataNotOpened
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,24 @@ def test_the_entity_comes_out_byte_for_byte(me: Person, options: tuple[str, ...]
     outer = found.content.removesuffix(ENTITY)
     lines = ("Received: from x", "\tby y", "Message-ID: <1@x>", "To: b@example.com", "From: a@example.com")
     assert outer == "".join(f"{one}\r\n" for one in (*lines, "Subject: hello", "MIME-Version: 1.0")).encode()
+
+
+def test_noise_of_a_wrong_key_does_not_hide_a_mail(me: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = encrypted_mail.person(tmp_path, "second")
+    mail = me.mail()
+    envelope = cms.read(cms.unarmored(body_of(mail)))
+    key = b""
+    while not key:
+        with contextlib.suppress(DataNotOpened):
+            tried = os.urandom(32)
+            ciphers.decrypt(envelope.cipher, tried, envelope.pieces)
+            key = tried
+    monkeypatch.setattr(decryptor, "os", SimpleNamespace(urandom=lambda size: key[:size]))
+    wrong, right = second.decryptor(with_certificate=False), me.decryptor(with_certificate=False)
+    for keys in ([wrong, right], [right, wrong]):
+        found = smime.recover(mail, keys)
+        assert (found.status, found.key_ids) == ("decrypted", (right.key_id,))
+    assert isinstance(smime.recover(mail, [wrong]).error, DataNotOpened)
 
 
 def test_openssl_reads_what_came_out(me: Person) -> None:
@@ -167,8 +190,8 @@ def test_noise_is_no_mail(me: Person, other: Person) -> None:
     """One wrong key in 256 passes the padding of CBC; what comes out then is not taken for a mail."""
 
     class Guessing(Decryptor):
-        def open(self, encrypted: object, size: int) -> bytes:
-            return next(keys)
+        def tried(self, encrypted: object, size: int) -> tuple[bytes, bool]:
+            return next(keys), True
 
     guesses = iter(range(100_000))
     keys = (number.to_bytes(32, "big") for number in guesses)
