@@ -107,33 +107,36 @@ class _Recovery:
     def close(self) -> None:
         self._cleanup.close()
 
-    def batches(self, wanted: efs_files.Wanted) -> Iterator[list[tuple[int, str]]]:
-        """What is to be done, some files at a time: the number of each, and its place below the destination."""
-        batch: list[tuple[int, str]] = []
+    def batches(self, wanted: efs_files.Wanted) -> Iterator[list[tuple[int, str, str]]]:
+        """What is to be done, some files at a time: number, place below the destination, why not (or empty)."""
+        batch: list[tuple[int, str, str]] = []
+        room = efs_files.Room(self.volume)
         taken: set[str] = set()
         for file in filter(wanted.has, efs_files.find(self.volume)):
             place = efs_files.relative_path(file) if isinstance(file, EncryptedFile) else ""
             # A volume may be made up, or have names that differ only in what was replaced.
             place += f".record-{file.number}" if place and place in taken else ""
             taken.add(place)
-            batch.append((file.number, place))
+            batch.append((file.number, place, room.problem(file) if isinstance(file, EncryptedFile) else ""))
             if len(batch) == _BATCH:
                 yield batch
                 batch = []
         if batch:
             yield batch
 
-    def files(self, batch: list[tuple[int, str]]) -> list[Outcome]:
+    def files(self, batch: list[tuple[int, str, str]]) -> list[Outcome]:
         """Decrypt some files; in a process that was forked after everything was opened."""
-        return [self._file(efs_files.read(self.volume, number), place) for number, place in batch]
+        return [self._file(efs_files.read(self.volume, number), *facts) for number, *facts in batch]
 
-    def _file(self, file: EncryptedFile | Unreadable | None, place: str) -> Outcome:
+    def _file(self, file: EncryptedFile | Unreadable | None, place: str, problem: str) -> Outcome:
         """One file; what stands in the way becomes its reason."""
         if file is None:
             raise FileError("the volume changed while it was read; stop what writes to it and run again")
         try:
             if isinstance(file, Unreadable):
                 raise file.error
+            if problem:
+                raise DataDamaged(problem)
             opened = efs_keys.opened(file, self._keys) if file.data.size else None
             changed = self._writer.write(file, os.path.join(self._dest, place), opened)
         except FormatError as error:

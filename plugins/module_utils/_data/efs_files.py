@@ -38,6 +38,10 @@ _TRACE = _NAME[:3].encode("utf-16-le")
 _LONGEST_PART = 255
 _LONGEST_PATH = 3072
 _MOST_TOLD, _LONGEST_TOLD = 5, 200
+#: Bytes of holes in all files, beyond which a volume must be made up: and for each byte of the image.
+_MOST_HOLES, _HOLES_EACH = 1 << 34, 16
+#: How often all files together may have the image's bytes: a few damaged ones that claim all of it hide no other.
+_MAPPED_EACH = 4
 _DRIVE = re.compile(r"[A-Za-z]:")
 _OURS = ".keyops-"
 
@@ -123,6 +127,30 @@ def _file(volume: Volume, entry: Entry, paths: list[tuple[str, ...]], metadata: 
         raise DataUnsupported("its path is longer than this host's file systems take")
     streams = tuple(one.name for one in entry.attributes if one.kind == DATA and one.name)
     return EncryptedFile(entry.number, path, tuple(others), data, entry.modified(), tuple(holders), streams)
+
+
+class Room:
+    """What the files of a volume may take together, whatever its table says: what is in the image, and few holes."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._mapped, self._holes = _MAPPED_EACH * volume.there, _MOST_HOLES + _HOLES_EACH * volume.there
+
+    def problem(self, file: EncryptedFile) -> str:
+        """Why the next file may not be written; empty when it may."""
+        try:
+            self._volume.mapped(file.data)
+            extents = list(self._volume.extents(file.data))
+        except FormatError as error:
+            return str(error)
+        holes = sum(length for place, length in extents if place is None)
+        mapped = sum(length for place, length in extents if place is not None)
+        if mapped > self._mapped:
+            return "by the volume's table, it lies where other files lie"
+        if holes > self._holes:
+            return "it has more holes than any file; the volume may be made up"
+        self._mapped, self._holes = self._mapped - mapped, self._holes - holes
+        return ""
 
 
 class Wanted:

@@ -6,8 +6,8 @@
 
 - ``ntfsdecrypt`` decrypts a file. A key on a token, and one whose certificate is not known, cannot be given to it, and
   it opens no volume that was cut off: there ``efs_cipher`` does the work.
-- What was never written (holes, and the end beyond the initialized size) becomes zeros, as Windows reads it; decrypted
-  it would be noise.
+- What was never written (holes, and the end beyond the initialized size) becomes a hole, which reads as zeros, as with
+  Windows; decrypted it would be noise. A file of a volume that is made up can claim any size, and takes no room.
 - The output has the size that the volume says, mode 0600 and the time of the original before it gets its name. A file
   that is there with this size and time was made by an earlier run; anything else is an error, and stays.
 """
@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import os
 import stat
-from collections.abc import Iterator
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import efs_cipher, ntfsdecrypt
@@ -87,7 +86,8 @@ class Writer:
         return self._folder[1]
 
     def _check_reach(self, file: EncryptedFile) -> None:
-        """Raise DataDamaged when not all of the content is in the image: it was cut off."""
+        """Raise DataDamaged when not all of the content is in the image: it was cut off, or is made up."""
+        self._volume.mapped(file.data)
         for place, length in self._volume.extents(file.data):
             if place is not None and place + length > self._volume.there:
                 raise DataDamaged(f"the image ends at byte {self._volume.there}, before the end of this file's content")
@@ -96,15 +96,17 @@ class Writer:
 
     def _decrypt(self, file: EncryptedFile, opened: Opened, output: int) -> None:
         certificate = opened.certificate
-        if opened.by.on_token or certificate is None or self._volume.there < self._volume.size:
+        sparse = any(place is None for place, dummy in self._volume.extents(file.data))
+        if opened.by.on_token or certificate is None or sparse or self._volume.there < self._volume.size:
             self._decrypt_here(file, opened.file_key, output)
         else:
             identity = self._identity(opened, certificate)
             ntfsdecrypt.run(self._descriptor, file.number, file.data.size, identity, output)
-        for start, end in self._unwritten(file):
-            _write_zeros(output, start, end)
         if os.fstat(output).st_size != file.data.size:
             raise DataNotOpened("what came out has not the size of the file")
+        if file.data.initialized < file.data.size:
+            os.ftruncate(output, file.data.initialized)
+            os.ftruncate(output, file.data.size)
 
     def _identity(self, opened: Opened, certificate: bytes) -> ntfsdecrypt.Identity:
         named = (opened.by.key_id, certificate, opened.holder.role)
@@ -118,21 +120,14 @@ class Writer:
         size = file.data.size
         whole = -(-size // efs_cipher.SECTOR) * efs_cipher.SECTOR
         place = 0
-        for piece in self._volume.stream(dataclasses.replace(file.data, size=whole)):
-            content = memoryview(efs_cipher.decrypt(file_key, piece, place))[: size - place]
-            place += len(piece)
-            while content:
-                content = content[os.write(output, content) :]
-
-    def _unwritten(self, file: EncryptedFile) -> Iterator[tuple[int, int]]:
-        """The parts (from, to) of the content that were never written."""
-        place = 0
-        for offset, length in self._volume.extents(file.data):
-            if offset is None:
-                yield place, place + length
+        for offset, length in self._volume.extents(dataclasses.replace(file.data, size=whole)):
+            if offset is not None:
+                for start in range(0, length, _CHUNK):
+                    piece = self._volume.at(offset + start, min(_CHUNK, length - start))
+                    content = efs_cipher.decrypt(file_key, piece, place + start)[: size - place - start]
+                    _write(output, content, place + start)
             place += length
-        if file.data.initialized < file.data.size:
-            yield file.data.initialized, file.data.size
+        os.ftruncate(output, size)
 
 
 def _is_there(path: str, file: EncryptedFile) -> bool:
@@ -154,6 +149,8 @@ def _is_there(path: str, file: EncryptedFile) -> bool:
     raise FileError(f"{path}: something else is there, and stays: name another folder")
 
 
-def _write_zeros(output: int, start: int, end: int) -> None:
-    for place in range(start, end, _CHUNK):
-        os.pwrite(output, bytes(min(_CHUNK, end - place)), place)
+def _write(output: int, content: bytes, place: int) -> None:
+    left = memoryview(content)
+    while left:
+        count = os.pwrite(output, left, place)
+        left, place = left[count:], place + count

@@ -5,8 +5,9 @@
 """An NTFS volume, as far as finding files in it needs: master file table, attributes, names. It is only ever read.
 
 The volume may be anybody's and damaged: every walk has an end, no reading goes beyond the image, and a record that does
-not fit is an error of that record alone. What is not needed is not read: no directory index, no journal, no compressed
-data.
+not fit is an error of that record alone. What it says of its size is not believed: the work is in proportion to the
+image, no byte of which is in a file twice. What is not needed is not read: no directory index, no journal, no
+compressed data.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Volume:
         """
         self._file = descriptor
         self.there = _size_of(descriptor)
-        boot = self._pread(0, _BOOT)
+        boot = self.at(0, _BOOT)
         _check_boot(boot)
         sector, per_cluster = struct.unpack_from("<HB", boot, 0x0B)
         sectors, table = struct.unpack_from("<QQ", boot, 0x28)
@@ -70,7 +71,7 @@ class Volume:
         self._use_table(Attribute(DATA, "", 0, one, one, runs=(Run(table, one // self.cluster + 1),)))
         self._use_table(self._own_data(ntfs_record.joined(ntfs_record.pieces(self._record(0)))))
         self._use_table(self._own_data(self.entry(0).attributes))
-        self._left += _FURTHER_EACH * (self._table.size // one)
+        self._left += _FURTHER_EACH * (self.mapped(self._table) // one)
 
     def _use_table(self, table: Attribute) -> None:
         """Keep where the pieces of the table are: (place in it, place in the image or None, length)."""
@@ -87,7 +88,24 @@ class Volume:
         data = next((one for one in attributes if one.kind == DATA and not one.name), None)
         if data is None or data.value is not None or data.size > max(self.there, self.size):
             raise FormatError("the master file table is damaged: its first record does not say where it is")
+        if any(run.start is None for run in data.runs):
+            raise FormatError("the master file table is damaged: by its first record it has holes")
+        self.mapped(data)
         return data
+
+    def mapped(self, attribute: Attribute) -> int:
+        """How many bytes of the image the attribute's pieces are; of what was cut off, none.
+
+        Raises:
+            FormatError: more than there are: parts of the image are in it several times.
+        """
+        found = 0
+        for run in attribute.runs:
+            if run.start is not None:
+                found += max(0, min(run.count * self.cluster, self.there - run.start * self.cluster))
+            if found > self.there:
+                raise FormatError("it is damaged: by the volume's table, parts of the image are in it several times")
+        return found
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -112,7 +130,7 @@ class Volume:
         for offset, length in self.extents(attribute):
             for start in range(0, length, _CHUNK):
                 size = min(_CHUNK, length - start)
-                yield bytes(size) if offset is None else self._pread(offset + start, size)
+                yield bytes(size) if offset is None else self.at(offset + start, size)
 
     def extents(self, attribute: Attribute) -> Iterator[tuple[int | None, int]]:
         """(place in the image, or None for a hole; length) of all pieces up to the attribute's size.
@@ -129,7 +147,12 @@ class Volume:
         if left > 0:
             raise FormatError("it is damaged: the volume does not say where all of it is")
 
-    def _pread(self, place: int, size: int) -> bytes:
+    def at(self, place: int, size: int) -> bytes:
+        """Bytes of the image.
+
+        Raises:
+            FormatError: it ends before, or cannot be read.
+        """
         try:
             content = os.pread(self._file, size, place)
         except (OSError, OverflowError, ValueError) as error:
@@ -155,7 +178,7 @@ class Volume:
                 wanted = min(length - skipped, size - len(content))
                 if wanted <= 0:
                     break
-                content += bytes(wanted) if offset is None else self._pread(offset + skipped, wanted)
+                content += bytes(wanted) if offset is None else self.at(offset + skipped, wanted)
         return content
 
     def _piece_at(self, place: int) -> int:
@@ -195,7 +218,7 @@ class Volume:
         """
         seen: set[int] = set()
         size = self._record_size
-        for place in range(0, self._table.size, _CHUNK):
+        for place in self._chunks():
             chunk = self._table_part(place, min(_CHUNK, self._table.size - place))
             for found in _records_with(chunk, text, size):
                 record = chunk[found * size : (found + 1) * size]
@@ -204,6 +227,16 @@ class Volume:
                 if in_use and number not in seen:
                     seen.add(number)
                     yield number
+
+    def _chunks(self) -> Iterator[int]:
+        """Places in the table of the chunks of which something is in the image, ascending."""
+        behind = 0
+        for place, offset, length in self._pieces:
+            there = 0 if offset is None else min(length, self.there - offset)
+            if there > 0:
+                start = max(behind, place // _CHUNK * _CHUNK)
+                yield from range(start, place + there, _CHUNK)
+                behind = max(behind, -(-(place + there) // _CHUNK) * _CHUNK)
 
     # --- names -----------------------------------------------------------------------------------------------------
 
