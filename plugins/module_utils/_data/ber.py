@@ -6,12 +6,15 @@
 
 Mail programs write messages with indefinite lengths and octet strings in pieces. ``_keys/ber.py`` rewrites as DER what
 is small; here only places are told, and the pieces of the content are views of the message. The work is in proportion
-to the message, whatever its lengths claim, and the depth is bounded.
+to the message, whatever its lengths claim, and the depth is bounded. So is the number of elements (``bounded``): one
+without a length is walked for its end, again for each that it lies in, and may hold millions of empty ones.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import DataDamaged, DataTooLarge
@@ -24,8 +27,37 @@ _DEEPEST_PIECES = 5
 #: Pieces are 1,000 bytes and more where programs make them.
 _MOST_PIECES = 1_000_000
 
+#: Steps over elements in one message. The largest that is read, streamed in pieces of 1,000 bytes, takes a sixth.
+_MOST_STEPS = 5_000_000
+_SPENT_AT_ONCE = 1024
+_LEFT: ContextVar[list[int] | None] = ContextVar("elements_left", default=None)
+
 #: Tag, place of the content, end of the content, place behind the element.
 Found = "tuple[int, int, int, int]"
+
+
+@contextlib.contextmanager
+def bounded() -> Iterator[None]:
+    """Within it, a message, or a mail with all messages in it, is walked no further than any needs.
+
+    What goes further raises DataTooLarge. Of several the outermost counts.
+    """
+    if _LEFT.get() is not None:
+        yield
+        return
+    token = _LEFT.set([_MOST_STEPS])
+    try:
+        yield
+    finally:
+        _LEFT.reset(token)
+
+
+def _spend(steps: int) -> None:
+    left = _LEFT.get()
+    if left is not None:
+        left[0] -= steps
+        if left[0] < 0:
+            raise DataTooLarge("the message is made of more pieces than any program makes")
 
 
 def element(data: Any, place: int, end: int) -> tuple[int, int, int, int]:
@@ -34,6 +66,7 @@ def element(data: Any, place: int, end: int) -> tuple[int, int, int, int]:
     Raises:
         DataDamaged: it is cut off, or no BER.
     """
+    _spend(1)
     tag, start, stop = _header(data, place, end)
     if stop is not None:
         return tag, start, stop, stop
@@ -108,11 +141,16 @@ def _header(data: Any, place: int, end: int) -> tuple[int, int, int | None]:
 
 def _end_mark(data: Any, place: int, end: int) -> int:
     """Where the end mark is of the element without a length whose content begins at the place."""
-    depth = 1
+    depth, steps = 1, 0
     while True:
+        steps += 1
+        if steps == _SPENT_AT_ONCE:
+            _spend(steps)
+            steps = 0
         if end >= place + 2 and data[place] == 0 and data[place + 1] == 0:
             depth -= 1
             if not depth:
+                _spend(steps)
                 return place
             place += 2
             continue

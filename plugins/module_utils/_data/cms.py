@@ -103,6 +103,11 @@ def read(message: Any) -> Envelope:
     Raises:
         NotEncrypted, DataDamaged, DataUnsupported, DataTooLarge: as ``decrypt``.
     """
+    with ber.bounded():
+        return _read(message)
+
+
+def _read(message: Any) -> Envelope:
     name, content = _content_info(message)
     if name in _OTHERS and name not in _UNREADABLE:
         raise NotEncrypted(f"there is nothing to decrypt: it is {_OTHERS[name]}")

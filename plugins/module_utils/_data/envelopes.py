@@ -81,7 +81,8 @@ class Attempt:
     def all(self, pairs: Sequence[tuple[EncryptedKey, Decryptor]], named: bool) -> None:
         """Try these; not further than needed."""
         cipher = self._envelope.cipher
-        before, failure = self._failure, None
+        before = self._failure
+        failure: KeyopsError | None = None
         most = max(_FEWEST_TRIES, min(_MOST_TRIES, _MOST_BYTES_TRIED // (self._size + 1)))
         for encrypted, key in pairs[:most]:
             try:

@@ -83,7 +83,8 @@ def recover(data: bytes, keys: Sequence[Decryptor], quote: Callable[[bytes], byt
     try:
         entity = mime.read(data)
         mail.message_id = entity.value(b"message-id")[:250].decode("ascii", "replace")
-        mail.content = work.entity(data, 0, len(data), entity, 0, quote)
+        with ber.bounded():
+            mail.content = work.entity(data, 0, len(data), entity, 0, quote)
     except DataError as error:
         work.errors.append(error)
     mail.error = work.errors[0] if work.errors else None

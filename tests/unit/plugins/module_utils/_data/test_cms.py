@@ -29,7 +29,14 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ciphers, cms, decryptor, envelopes
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
+    ber,
+    ciphers,
+    cms,
+    decryptor,
+    envelopes,
+    smime,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
 
@@ -360,6 +367,37 @@ def test_altered_and_truncated_messages_have_a_reason(people: dict[str, encrypte
                 assert str(error)
         # What is not protected (versions, and in CBC nearly everything) may be altered; an authenticated content never.
         assert came_out <= count / 2
+
+
+def without_length(tag: int, *content: bytes) -> bytes:
+    return bytes([tag, 0x80]) + b"".join(content) + b"\0\0"
+
+
+def test_millions_of_empty_pieces_are_no_work(
+    people: dict[str, encrypted_mail.Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = people["rsa"].decryptor()
+    cipher = cms.DATA + b"\x30\x1d" + der.oid("2.16.840.1.101.3.4.1.42") + b"\x04\x10" + bytes(16)
+
+    def message(recipients: bytes, content: bytes) -> bytes:
+        parts = (b"\x02\x01\x00", without_length(0x31, recipients), without_length(0x30, cipher, content))
+        return without_length(0x30, cms.ENVELOPED_DATA, without_length(0xA0, without_length(0x30, *parts)))
+
+    monkeypatch.setattr(ber, "_MOST_STEPS", 500_000)
+    many = 1_200_000
+    bombs = [
+        message(b"", without_length(0xA0, b"\x04\x00" * many)),
+        message(b"", der.write(0xA0, b"\x24\x00" * many)),
+        message(b"", without_length(0xA0, without_length(0x24, b"\x04\x00" * 40_000) * 30)),
+        message(without_length(0x30, b"\x04\x00" * 900) * 1_000, b""),
+    ]
+    for bomb in bombs:
+        started = time.process_time()
+        with pytest.raises(_errors.DataTooLarge, match="pieces"):
+            opened(bomb, key)
+        mail = smime.recover(b"Content-Type: application/pkcs7-mime\n\n" + bomb, [key])
+        assert isinstance(mail.error, _errors.DataTooLarge)
+        assert time.process_time() - started < 3
 
 
 def test_bombs_take_no_time(people: dict[str, encrypted_mail.Person]) -> None:
