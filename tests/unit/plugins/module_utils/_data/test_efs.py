@@ -29,6 +29,7 @@ from efs_image import AGENT_USAGE, USER_USAGE, EfsFile, content_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
     efs,
     efs_files,
+    efs_keys,
     efs_metadata,
     ntfs,
     ntfsdecrypt,
@@ -406,7 +407,9 @@ def made_up(path: Path, table_size: int, table_runs: list[bytes], *files: tuple[
         name = bytearray(0x44)
         struct.pack_into("<Q", name, 0, 5)
         name[0x40:0x44] = b"\x01\x01" + chr(ord("a") + number).encode("utf-16-le")
-        rows.append(record([inside(0x30, "", name), outside(size, runs, 0x4000), inside(0x100, "$EFS", metadata)]))
+        rows.append(
+            record([inside(0x30, "", bytes(name)), outside(size, runs, 0x4000), inside(0x100, "$EFS", metadata)])
+        )
     image[4 * 4096 : 4 * 4096 + 1024 * len(rows)] = b"".join(rows)
     path.write_bytes(image)
     return path
@@ -474,7 +477,7 @@ def test_made_up_files_fill_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     file_key = efs_metadata.FileKey("AES-256", bytes(32))
     monkeypatch.setattr(
-        efs.efs_keys,
+        efs_keys,
         "opened",
         lambda file, keys: SimpleNamespace(
             by=SimpleNamespace(key_id="0" * 64, on_token=True), certificate=None, file_key=file_key
