@@ -28,6 +28,7 @@ from efs_image import AGENT_USAGE, USER_USAGE, EfsFile, content_of
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
     efs,
+    efs_cipher,
     efs_files,
     efs_keys,
     efs_metadata,
@@ -474,6 +475,7 @@ def test_made_up_files_fill_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (1 << 33, [clusters(1 << 21)]),
         (12 * 4096, [clusters(12, 4)]),
         (12 * 4096, [clusters(12, 4)]),
+        (3 * 4096 - 100, [clusters(1, 4), clusters(1), clusters(1, 1)]),
     )
     file_key = efs_metadata.FileKey("AES-256", bytes(32))
     monkeypatch.setattr(
@@ -491,8 +493,11 @@ def test_made_up_files_fill_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "e": "by the volume's table, it lies where other files lie",
     }
     made = {path.name: path.stat() for path in (tmp_path / "out").iterdir()}
-    assert {name: one.st_size for name, one in made.items()} == {"c": 1 << 33, "d": 12 * 4096}
+    assert {name: one.st_size for name, one in made.items()} == {"c": 1 << 33, "d": 12 * 4096, "f": 3 * 4096 - 100}
     assert made["c"].st_blocks * 512 < 1 << 20
+    raw = image.read_bytes()
+    first, last = (efs_cipher.decrypt(file_key, raw[n * 4096 :][:4096], place) for n, place in ((4, 0), (5, 8192)))
+    assert (tmp_path / "out/f").read_bytes() == (first + bytes(4096) + last)[:-100]
 
 
 def test_hostile_names_stay_in_the_folder(tmp_path: Path) -> None:
