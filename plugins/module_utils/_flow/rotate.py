@@ -15,7 +15,8 @@
   3. The successor gets the key's name, then its certificate and its request theirs.
 
 - Step ``announced``: the services know: an old key that signs is removed, with its certificate and request; then what
-  was remembered goes.
+  was remembered goes. What it is declared to be destroys no key: the key itself must say that it signs, and nothing
+  (rotation_evidence.py) may show that it could have encrypted. Otherwise it stays, with its certificate.
 
 After a kill in 3 the key is the successor already: the next run sees that by what is remembered, and goes on. As long
 as it is remembered, ``switch`` says "changed", so that the services are told.
@@ -36,6 +37,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     NotArchivedRefused,
     OptionError,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import rotation_evidence
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import rotation_files as names
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import load_sound, read_facts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
@@ -82,7 +84,8 @@ class _Key:
 def run(task: HostTask) -> FlowResult:
     """See the module's docstring.
 
-    Relay of ``switch``: ``{"confirmed": {key ID: digest of the sealed key}}``. Of ``announced``: none.
+    Relay of ``switch``: ``{"confirmed": {key ID: digest of the sealed key}}``. Of ``announced``: ``{"recorded": [key IDs
+    that the vault has archive records of]}``.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     found = [_look(item, state_dir) for item in task.params["keys"]]
@@ -95,8 +98,9 @@ def run(task: HostTask) -> FlowResult:
             _check_may_switch(one, state_dir, task.relay["confirmed"])
         return FlowResult(True, [_switch(one, state_dir) for one in found])
     if task.step == "announced":
-        rows = [_announced(one, state_dir) for one in found]
-        return FlowResult(any(row["changed"] for row in rows), rows)
+        warnings: list[str] = []
+        rows = [_announced(one, state_dir, task.relay["recorded"], warnings) for one in found]
+        return FlowResult(any(row["changed"] for row in rows), rows, warnings=warnings)
     raise OptionError("step: this module is called by its action plugin only")
 
 
@@ -162,11 +166,11 @@ def _row(one: _Key, state_dir: str) -> dict:
         "next_key_id": one.next.key_id if one.next else None,
         "next_archived": receipt.sealed_key if receipt else None,
         "needs_archive": _encrypts(one.next, one.item) and one.item["archive"] if one.next else None,
-        "old": [_old_row(path, one.item) for path in names.olds_of(one.path)],
+        "old": [_old_row(path, one.item, state_dir) for path in names.olds_of(one.path)],
     }
 
 
-def _old_row(path: str, item: dict) -> dict:
+def _old_row(path: str, item: dict, state_dir: str) -> dict:
     """Of a predecessor. What is no key, or has another passphrase, has no key ID, and is in nobody's way."""
     try:
         facts = read_facts(path, item["passphrase"])
@@ -177,7 +181,7 @@ def _old_row(path: str, item: dict) -> dict:
         **{
             "key": path,
             "key_id": facts.key_id if facts else None,
-            "signs": facts is None or not _encrypts(facts, item),
+            "signs": facts is None or rotation_evidence.may_have_encrypted(facts, path, item, state_dir) is None,
         },
         "replaced": times.text(datetime.datetime.fromtimestamp(replaced, datetime.timezone.utc)),
     }
@@ -250,14 +254,25 @@ def _switched_row(one: _Key, state: str, changed: bool, begun: names.Begun | Non
     }
 
 
-def _announced(one: _Key, state_dir: str) -> dict:
+def _announced(one: _Key, state_dir: str, recorded: list[str], warnings: list[str]) -> dict:
     if one.begun is None or not one.switched:
         return _switched_row(one, one.state, False)
     old = names.old_of(one.path, one.begun.old_key_id)
     facts = read_facts(old, one.item["passphrase"])
-    signs = facts is not None and facts.key_id == one.begun.old_key_id and not _encrypts(facts, one.item)
-    if signs:
+    reason = _why_it_stays(one, facts, old, state_dir, recorded)
+    if reason is None:
         for path in filter(None, (one.item["certificate"], one.item["request"], one.path)):
             _files.remove(names.old_of(path, one.begun.old_key_id))
+    elif facts is not None and not _encrypts(facts, one.item):
+        warnings.append(f"{old}: the old key stays, although it was to sign: {reason}")
     names.forget(state_dir, one.path)
-    return {**_switched_row(one, "current", True, one.begun), "old": None if signs else old}
+    return {**_switched_row(one, "current", True, one.begun), "old": old if reason else None}
+
+
+def _why_it_stays(one: _Key, facts: KeyFacts | None, old: str, state_dir: str, recorded: list[str]) -> str | None:
+    """None when the old key may go."""
+    if facts is None or one.begun is None or facts.key_id != one.begun.old_key_id:
+        return "another key, or none, has its name"
+    if facts.key_id in recorded:
+        return "the vault has an archive record of it, so it may have encrypted"
+    return rotation_evidence.may_have_encrypted(facts, old, one.item, state_dir)

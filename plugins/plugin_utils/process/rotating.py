@@ -65,7 +65,9 @@ def plan(task: ControllerTask) -> dict:
     reply = task.call("look")
     key_ids = [row["key_id"] for row in reply.results] + [old["key_id"] for row in reply.results for old in row["old"]]
     made = _made(task.vault, [one for one in key_ids if one]) if task.vault else {}
-    results = [_planned(row, item, wish, made) for row, item in zip(reply.results, task.params["keys"])]
+    recorded = _recorded(task, [old["key_id"] for row in reply.results for old in row["old"]])
+    rows = [{**row, "old": [_old(one, recorded) for one in row["old"]]} for row in reply.results]
+    results = [_planned(row, item, wish, made) for row, item in zip(rows, task.params["keys"])]
     return {**reply.raw, "changed": False, "results": results}
 
 
@@ -95,15 +97,27 @@ def rotate(task: ControllerTask) -> dict:
 def _announce(task: ControllerTask, reply: HostReply) -> dict:
     """The services know the new keys, so the old ones that sign go; the event comes first."""
     told = [row for row in reply.results if row["state"] == "switched"]
-    gone = [
-        (old, row["key"]) for row in told for old in row["old"] if old["signs"] and old["key_id"] == row["old_key_id"]
-    ]
+    going = [(old, row["key"]) for row in told for old in row["old"] if old["key_id"] == row["old_key_id"]]
+    recorded = _recorded(task, [old["key_id"] for old, dummy in going])
+    gone = [(old, key) for old, key in going if _old(old, recorded)["signs"]]
     diff = [_diff(old["key"], old["key_id"], None) for old, dummy in gone]
     if task.check_mode or not told:
         return {**reply.raw, "changed": bool(told), "results": [_predicted(row) for row in reply.results], "diff": diff}
     if task.vault and gone:
         journal.write(task, "rotate", "success", [(old["key_id"], f"destroyed: {key}") for old, key in gone])
-    return {**task.call("announced").raw, "diff": diff}
+    return {**task.call("announced", {"recorded": recorded}).raw, "diff": diff}
+
+
+def _recorded(task: ControllerTask, key_ids: list[str | None]) -> list[str]:
+    """Those that the vault has a record of, sound or not: who was archived is not destroyed as one that signs."""
+    known = sorted({one for one in key_ids if one})
+    if task.vault is None or not known:
+        return []
+    return [key_id for key_id, found in records.walk(task.vault, known).items() if found]
+
+
+def _old(old: dict, recorded: list[str]) -> dict:
+    return {**old, "signs": old["signs"] and old["key_id"] not in recorded}
 
 
 def _diff(path: str, before: str | None, after: str | None) -> dict:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import story
-from outside import look_at_vault
+from outside import key_id, look_at_vault
 from rotating import Rotated, make_authority
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -232,6 +232,70 @@ def test_an_old_key_without_an_archive_is_not_removed(one: Rotated) -> None:
     old = f"{one.host.folder / 'plain'}.key.{one.made['plain'][1][:16]}"
     with pytest.raises(NotArchivedRefused):
         one.host.run("private_key", keys=[{"key": old, "state": "absent"}])
+
+
+def announced(one: Rotated, folder: Path, item: dict) -> tuple[dict, list[str]]:
+    """The result of a rotation of a pair of openssl's, and the names of what is left of the old one."""
+    old = key_id(folder / "own.key")[:16]
+    one.host.run("key_rotation", keys=[item])
+    result = one.host.run("key_rotation", keys=[item], state="announced")
+    return result, sorted(path.name for path in folder.glob(f"*.{old}"))
+
+
+@pytest.mark.parametrize(
+    ("bound", "usage", "stays"),
+    [
+        (False, "digitalSignature,keyEncipherment", True),  # the usual pair for S/MIME
+        (False, "digitalSignature", True),
+        (True, "digitalSignature,keyEncipherment", True),
+        (True, "digitalSignature,keyAgreement", True),
+        (True, "digitalSignature", False),
+        (True, "", True),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_declared_usage_destroys_nothing(one: Rotated, bound: bool, usage: str, stays: bool, named: bool) -> None:
+    folder = one.host.folder / "pair"
+    folder.mkdir()
+    key, certificate = folder / "own.key", folder / "own.pem"
+    for name in ("own.key", "own.key.next"):
+        if bound:
+            made = {"key": str(folder / name), "usage": "signature", "algorithm": "ec-p256"}
+            one.host.run("private_key", keys=[made])
+        else:
+            story.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", folder / name)
+            (folder / name).chmod(0o600)
+        more = ("-addext", f"keyUsage={usage}") if usage else ()
+        subject = ("req", "-x509", "-key", folder / name, "-subj", "/CN=own", "-days", "9", *more)
+        settings = folder / "settings"
+        settings.write_text("[req]\ndistinguished_name = dn\n[dn]\n")
+        pem = folder / name.replace("key", "pem")
+        story.openssl(*subject, "-config", settings, "-out", pem)
+    item = {"key": str(key), "usage": "signature", **({"certificate": str(certificate)} if named else {})}
+    before, old = key.read_bytes(), key_id(key)[:16]
+    result, left = announced(one, folder, item)
+    assert (f"own.key.{old}" in left) == stays, left
+    assert bool(result["warnings"]) == stays
+    if stays:
+        assert (folder / f"own.key.{old}").read_bytes() == before
+        assert (f"own.pem.{old}" in left) == named
+        (row,) = one.host.run("key_rotation_info", keys=[item])["results"]
+        assert [old["retire"] for old in row["old"]] == [False]
+    else:
+        assert left == []
+
+
+def test_what_has_a_record_is_not_destroyed(one: Rotated) -> None:
+    """Neither by the host's receipt nor by the vault's record."""
+    with open_vault({"path": str(one.scene.vault_path)}, False) as vault:
+        vault.create({f"records/{one.made['tls'][1]}/1": b"spoiled"})
+    item = {"key": str(one.host.folder / "tls.key")}
+    made = {"key": f"{item['key']}.next", "usage": "authentication", "algorithm": "ec-p256"}
+    one.host.run("private_key", keys=[made])
+    one.host.run("key_rotation", keys=[item])
+    result = one.host.run("key_rotation", keys=[item], state="announced")
+    assert "record" in result["warnings"][0]
+    assert (one.host.folder / f"tls.key.{one.made['tls'][1][:16]}").read_bytes() == one.made["tls"][0]
 
 
 def test_a_file_that_only_looks_like_an_old_key_is_in_nobodys_way(one: Rotated) -> None:
