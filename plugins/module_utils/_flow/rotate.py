@@ -36,6 +36,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyUnreadable,
     NotArchivedRefused,
     OptionError,
+    StateError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import rotation_evidence
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import rotation_files as names
@@ -84,8 +85,8 @@ class _Key:
 def run(task: HostTask) -> FlowResult:
     """See the module's docstring.
 
-    Relay of ``switch``: ``{"confirmed": {key ID: digest of the sealed key}}``. Of ``announced``: ``{"recorded": [key IDs
-    that the vault has archive records of]}``.
+    Relay of ``switch``: ``{"confirmed": {key ID: digest of the sealed key}}``. Of ``announced``:
+    ``{"recorded": [key IDs that the vault has archive records of]}``.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     found = [_look(item, state_dir) for item in task.params["keys"]]
@@ -156,6 +157,7 @@ def _row(one: _Key, state_dir: str) -> dict:
         current = None
     receipt = _receipts.read_receipt(state_dir, one.next.key_id) if one.next else None
     return {
+        "archived": _sealed_key(one.now, state_dir),
         **{"key": one.item["key"], "next": names.next_of(one.path), "state": one.state, "problem": one.problem},
         "key_id": one.now.key_id if one.now else None,
         "algorithm": one.now.algorithm if one.now else None,
@@ -183,8 +185,18 @@ def _old_row(path: str, item: dict, state_dir: str) -> dict:
             "key_id": facts.key_id if facts else None,
             "signs": facts is None or rotation_evidence.may_have_encrypted(facts, path, item, state_dir) is None,
         },
+        **{"archived": _sealed_key(facts, state_dir), "modified": _modified(path)},
         "replaced": times.text(datetime.datetime.fromtimestamp(replaced, datetime.timezone.utc)),
     }
+
+
+def _sealed_key(facts: KeyFacts | None, state_dir: str) -> str | None:
+    """What this host's receipt of the key names, so that nobody else's record is taken for this host's."""
+    try:
+        receipt = _receipts.read_receipt(state_dir, facts.key_id) if facts else None
+    except StateError:  # names nothing; what needs a receipt (a removal, a switch) reads it again and says so
+        return None
+    return receipt.sealed_key if receipt else None
 
 
 def _modified(path: str) -> str:

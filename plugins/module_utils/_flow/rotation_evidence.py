@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, FormatError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import rotation_files as names
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
-from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import evidence as evidences
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, usages
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import evidence as evidences
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts, Evidence
 
 _ENCRYPTION = (*usages.NONSIGNING_EXTENDED_KEY_USAGES, usages.ANY_EXTENDED_KEY_USAGE)

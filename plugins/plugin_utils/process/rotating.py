@@ -29,7 +29,6 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, r
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy.model import period_end
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
 _PERIOD = re.compile(r"[0-9]{1,6}[dy]")
 
@@ -63,8 +62,7 @@ def plan(task: ControllerTask) -> dict:
     """The result of key_rotation_info."""
     wish = _wish(task)
     reply = task.call("look")
-    key_ids = [row["key_id"] for row in reply.results] + [old["key_id"] for row in reply.results for old in row["old"]]
-    made = _made(task.vault, [one for one in key_ids if one]) if task.vault else {}
+    made = _made(task, [*reply.results, *(old for row in reply.results for old in row["old"])]) if task.vault else {}
     recorded = _recorded(task, [old["key_id"] for row in reply.results for old in row["old"]])
     rows = [{**row, "old": [_old(one, recorded) for one in row["old"]]} for row in reply.results]
     results = [_planned(row, item, wish, made) for row, item in zip(rows, task.params["keys"])]
@@ -147,14 +145,28 @@ def _policy(task: ControllerTask) -> Any:
     return load.load(task.policy)
 
 
-def _made(vault: Vault, key_ids: list[str]) -> dict[str, datetime.datetime]:
-    """Since when each key has been there at least, by its first record or its entry in the signing register."""
-    told: dict[str, list[str]] = {key_id: [] for key_id in key_ids}
-    for key_id, found in records.walk(vault, key_ids).items():
-        told[key_id] += [one.created for one in found if isinstance(one, Record)]
-    for path, content in vault.read(paths.signing_key(key_id) for key_id in key_ids).items():
+def _made(task: ControllerTask, rows: list[dict]) -> dict[str, datetime.datetime]:
+    """Since when each key has been there, by this host's record of it or its entry in the signing register.
+
+    Many write to the vault: what somebody else wrote of a key counts for nothing, and nothing makes a key older than
+    its own file is, or it would be due for ever.
+
+    Args:
+        task: of the host.
+        rows: of keys and predecessors, each with ``key_id``, ``archived`` and ``modified``.
+    """
+    known = {row["key_id"]: row for row in rows if row["key_id"]}
+    told: dict[str, list[str]] = {key_id: [] for key_id in known}
+    for key_id, found in records.walk(task.vault, known).items():
+        mine = [one for one in found if isinstance(one, Record) and one.host == task.host]
+        told[key_id] += [one.created for one in mine if one.sealed_key == known[key_id]["archived"]]
+    for path, content in task.vault.read(paths.signing_key(key_id) for key_id in known).items():
         told[path.split("/")[1]] += _created(content)
-    return {key_id: min(times.parse(one) for one in found) for key_id, found in told.items() if found}
+    return {
+        key_id: max(min(map(times.parse, found)), times.parse(known[key_id]["modified"]))
+        for key_id, found in told.items()
+        if found
+    }
 
 
 def _created(content: bytes) -> list[str]:

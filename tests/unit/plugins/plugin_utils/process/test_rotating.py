@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from pathlib import Path
@@ -25,7 +26,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     PolicyError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 
@@ -92,7 +93,6 @@ def test_what_is_due(one: Rotated, monkeypatch: pytest.MonkeyPatch) -> None:
     assert states(one, key_ids=[one.made["mail"][1]]) == {"mail": "due", "plain": "current", "tls": "current"}
     assert set(states(one, before=times.text(begin + datetime.timedelta(minutes=10))).values()) == {"due"}
     assert set(states(one, before=times.text(begin - datetime.timedelta(minutes=10))).values()) == {"current"}
-    # The file's time is not believed where the vault knows better: a restored file is new.
     policy = {"usages": {"key_agreement": {"originator_usage_period": "90d"}}, "source": "a test"}
     assert set(states(one, policy=policy).values()) == {"current"}
     later(monkeypatch, 61)
@@ -102,6 +102,22 @@ def test_what_is_due(one: Rotated, monkeypatch: pytest.MonkeyPatch) -> None:
     assert states(one) == {"mail": "due", "plain": "current", "tls": "due"}
     (row,) = [row for name, row in one.plan().items() if name == "mail"]
     assert "certificate" in row["reasons"][0]
+
+
+def test_what_others_write_makes_no_key_old(one: Rotated) -> None:
+    """A record of somebody else's, one that takes up this host's, and a spoiled register: none is from 1970."""
+    begin, past = times.now(), "1970-01-01T00:00:00Z"
+    wanted = {name: one.plan()[name]["made"] for name in ("mail", "plain", "tls")}
+    with open_vault({"path": str(one.scene.vault_path)}, False) as vault:
+        mail, plain = (records.walk(vault, [known])[known][0] for known in (one.made[n][1] for n in ("mail", "plain")))
+        records.add(vault, dataclasses.replace(mail, host="stranger", created=past))
+        records.add(vault, dataclasses.replace(mail, sealed_key="0" * 64, created=past))
+        records.add(vault, dataclasses.replace(plain, created=past))
+    before = times.text(begin - datetime.timedelta(hours=1))
+    assert set(states(one, before=before).values()) == {"current"}
+    assert one.plan()["mail"]["made"] == wanted["mail"]
+    # The file's own time is the earliest that anything can say.
+    assert one.plan()["plain"]["made"] >= times.text(begin - datetime.timedelta(minutes=10))
 
 
 def test_a_short_certificate_is_not_replaced_on_every_run(one: Rotated, monkeypatch: pytest.MonkeyPatch) -> None:
