@@ -6,7 +6,8 @@
 
 It is how a file is known again that cannot be opened here any more (its password was generated, or it is sealed to its
 owner), and how a key is known that has left its station since. It is written before the file that it tells of: of a
-file it keeps the two newest versions, so that a kill between the two leaves none that is unknown.
+file it keeps the two newest versions, so that a kill between the two leaves none that is unknown. Older ones stay until
+the vault has their events, though without a vault not without end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _MADE = {
 }
 _KEY = {"key": str, "key_id": str}
 _KEPT = 2
+#: Bytes of the older ones that no vault's log has yet, half of what is read: without a vault nobody is ever told.
+_LARGEST = _files.DEFAULT_LIMIT // 2
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,26 @@ def read(state_dir: str, dest: str) -> tuple[Made, ...]:
 
 
 def write(state_dir: str, dest: str, made: tuple[Made, ...]) -> None:
-    """Keep the newest versions, durably.
+    """Keep the newest versions, and those that are still to be told, durably.
 
     Raises:
         FileError: the state folder cannot be used.
     """
     _files.make_private_folder(os.path.join(state_dir, "exports"))
-    value = {"format": _FORMAT, "dest": dest, "made": [asdict(one) for one in made[-_KEPT:]]}
+    value = {"format": _FORMAT, "dest": dest, "made": [asdict(one) for one in (*_untold(made), *made[-_KEPT:])]}
     _files.replace(_files.NewFile(_path(state_dir, dest), canonical.dumps(value)))
+
+
+def _untold(made: tuple[Made, ...]) -> list[Made]:
+    """Of the versions before the newest those that are still to be told, as many of the latest as are kept."""
+    kept: list[Made] = []
+    size = 0
+    for one in reversed(made[:-_KEPT]):
+        size += 0 if one.told else len(canonical.dumps(asdict(one)))
+        if size > _LARGEST:
+            break
+        kept += [] if one.told else [one]
+    return kept[::-1]
 
 
 def _path(state_dir: str, dest: str) -> str:

@@ -90,7 +90,8 @@ def run(task: HostTask) -> FlowResult:
     """See the module's docstring.
 
     Relay in: ``{"signing": [usages that may go into tokens]}``; for ``close`` ``{"told": [dest]}``. Out:
-    ``{"untold": [{"dest", "format", "key_ids", "digest", "message"}]}``, what the vault does not know yet.
+    ``{"untold": [{"dest", "format", "key_ids", "digest", "message"}]}``, what the vault does not know yet, of
+    a destination the oldest first.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     if task.step == "close":
@@ -137,7 +138,7 @@ def _close(state_dir: str, told: Sequence[str]) -> FlowResult:
 def _untold(wishes: Sequence[Wish], state_dir: str) -> list[dict]:
     found = []
     for wish in wishes:
-        for one in exported.read(state_dir, wish.dest)[-1:]:
+        for one in exported.read(state_dir, wish.dest):
             if not one.told:
                 key_ids = sorted(key["key_id"] for key in one.keys)
                 facts = {"dest": wish.dest, "format": wish.format, "key_ids": key_ids}

@@ -140,7 +140,7 @@ def _tell(task: ControllerTask, untold: list[dict], result: dict) -> None:
         keys = [(key_id, f"password of {one['dest']}") for one in messages for key_id in one["key_ids"]]
         journal.write(task, "deliver", "success", keys, detail)
         task.vault.create({_path(owner, one): _object(task, owner, one) for one in messages})
-    task.call("close", {"told": [one["dest"] for one in untold]})
+    task.call("close", {"told": list(dict.fromkeys(one["dest"] for one in untold))})
     result["changed"] = True
     names = {one["dest"]: _path(owner, one) for one in messages}
     for row in result["results"]:

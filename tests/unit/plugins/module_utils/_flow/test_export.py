@@ -17,6 +17,7 @@ from exporting import PASSWORD, Host, keys_in, openssl, password_in
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._delivery import (
+    exported,
     pkcs12_mac,
     pkcs12_open,
     pkcs12_write,
@@ -295,6 +296,18 @@ def test_a_kill_between_message_and_file_is_mended(host, monkeypatch):
     host.run(item)
     password = password_in(host.out / "password.p7m", host.folder / "owner.key")
     assert keys_in(host.out / "a.p12", password)[0] == {host.key_id("new")}
+
+
+def test_notes_without_a_vault_do_not_grow_without_end(tmp_path):
+    made = ()
+    for number in range(60):
+        one = exported.Made(f"{number}", {}, [], pending="a" * 20000)
+        exported.write(str(tmp_path), "/a", (*made, one))
+        made = exported.read(str(tmp_path), "/a")
+    assert [one.digest for one in made] == [str(number) for number in range(60 - len(made), 60)]
+    assert 10 < len(made) < 30
+    exported.write(str(tmp_path), "/a", tuple(dataclasses.replace(one, pending="", told=True) for one in made))
+    assert len(exported.read(str(tmp_path), "/a")) == 2
 
 
 def test_the_note_of_an_export_holds_public_facts_only(host):

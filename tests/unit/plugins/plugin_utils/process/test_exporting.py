@@ -73,6 +73,25 @@ def test_an_export_is_an_event_also_when_the_run_ended_before_it(host: story.Mac
     assert len(events(host)) == count + 1
 
 
+def test_every_export_that_was_not_told_is_told(host: story.Machine) -> None:
+    def ended(step: str, results: list, relay: object) -> tuple:
+        if step == "export":
+            raise KeyboardInterrupt
+        return results, relay
+
+    count = len(events(host))
+    host.on_reply = ended
+    for number in range(3):
+        forced = item(host, password=f"a password of tests {number}", force=True)
+        with pytest.raises(KeyboardInterrupt):
+            host.run("key_export", exports=[forced])
+    host.on_reply = None
+    host.run("key_export", exports=[forced])
+    assert events(host)[count:] == [("export", "success", [f"pkcs12 {host.folder}/a.p12"] * 3)]
+    assert not host.run("key_export", exports=[forced])["changed"]
+    assert len(events(host)) == count + 1
+
+
 def test_a_password_gets_into_the_vault_whenever_the_run_ends(host: story.Machine, scene: story.Scene) -> None:
     story.make_certificate(scene.folder / "o.key", scene.folder / "o.pem", "owner", "EC:P-256", "keyAgreement")
     to = {"certificate": (scene.folder / "o.pem").read_text(), "vault": True}
