@@ -56,6 +56,16 @@ def registered(vault: Vault, key_ids: Iterable[str]) -> frozenset[str]:
     return frozenset(path.split("/")[1] for path in vault.exists(paths.signing_key(key_id) for key_id in key_ids))
 
 
+def usages_of(vault: Vault, key_ids: Iterable[str]) -> dict[str, str | None]:
+    """Of those of ``key_ids`` that were made to sign, the usage; None where the entry lacks the key's own proof."""
+    objects = vault.read(paths.signing_key(key_id) for key_id in key_ids)
+    entries = {path.split("/")[1]: content for path, content in objects.items()}
+    return {
+        key_id: str(canonical.loads(content)["usage"]) if _is_proven(key_id, content) else None
+        for key_id, content in entries.items()
+    }
+
+
 def proven(vault: Vault, key_ids: Iterable[str]) -> frozenset[str]:
     """Those of ``key_ids`` whose entry holds the key's own proof."""
     objects = vault.read(paths.signing_key(key_id) for key_id in key_ids)

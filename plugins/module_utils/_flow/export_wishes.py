@@ -30,7 +30,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyNotFound,
     KeyReferenceError,
     OptionError,
-    UsageConflictRefused,
     note_missing_library,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import read_facts, read_mode
@@ -39,7 +38,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import refe
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import certificates as sealing_certificates
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_parts
-from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates, eligibility, usages
+from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import (
+    certificates,
+    eligibility,
+    signing_evidence,
+    usages,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import evidence as evidences
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.model import CertificateFacts, Evidence
 
@@ -316,15 +320,14 @@ def _signing_usage(wish: Wish, item: dict, evidence: Evidence, allowed: Sequence
     """The usage of a signing key that may go into a token, or None.
 
     Raises:
-        UsageConflictRefused: the task says another usage than the key itself.
+        ArchiveRefusal: of the class that _usage/signing_evidence.py tells.
     """
-    bound, declared = evidence.facts.bound_usage, item["usage"]
-    if wish.format != "token" or (bound or declared) not in allowed or (bound or declared) not in usages.SIGNING:
+    usage = evidence.facts.bound_usage or item["usage"]
+    if wish.format != "token" or usage not in allowed or usage not in usages.SIGNING:
         return None
-    if bound and declared and bound != declared:
-        raise UsageConflictRefused(f"{item['key']}: its usage is {bound}, and the task says {declared}")
-    usages.check_algorithm(bound or declared, evidence.facts.algorithm)
-    return str(bound or declared)
+    usages.check_algorithm(usage, evidence.facts.algorithm)
+    signing_evidence.check(evidence, usage, item["key"])
+    return str(usage)
 
 
 def _chain(item: dict) -> tuple[CertificateFacts, ...]:

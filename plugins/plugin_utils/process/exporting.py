@@ -22,6 +22,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FrozenRefused,
     OptionError,
     PolicyRefused,
+    UsageConflictRefused,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
@@ -83,13 +84,18 @@ def _judge(task: ControllerTask, rules: dict[str, Any], signing: list[str]) -> l
     if task.vault is None:
         return warnings
     key_ids = sorted({row["key_id"] for row in rows})
-    registered = signing_register.registered(task.vault, key_ids)
+    registered = signing_register.usages_of(task.vault, key_ids)
     frozen = freezes.frozen(task.vault, key_ids)
     for row in rows:
         if row["key_id"] in frozen:
             raise FrozenRefused(f"key {row['key_id'][:16]}... is frozen: {frozen[row['key_id']].reason}")
         if row["usage"] not in signing:
             judge_against_vault(row["key_id"], row["key_id"] in registered, None)
+        elif registered.get(row["key_id"], row["usage"]) != row["usage"]:
+            raise UsageConflictRefused(
+                f"key {row['key_id'][:16]}...: the host says {row['usage']}, and the vault's signing register "
+                f"{registered[row['key_id']] or 'has an entry that the key did not make'}; it does not go out"
+            )
     return warnings
 
 

@@ -277,6 +277,60 @@ def test_what_may_not_be_archived_is_not_exported_into_a_file(host, change, erro
     assert not list(host.out.iterdir())
 
 
+_CARD = "pkcs11:token=card;object=login?module-path=/usr/lib/p11.so"
+
+
+@pytest.mark.parametrize(
+    ("usage", "purpose", "declared", "error"),
+    [
+        ("digitalSignature", "clientAuth", "authentication", None),
+        ("digitalSignature", None, "authentication", None),
+        ("digitalSignature,nonRepudiation", "emailProtection", "signature", None),
+        ("keyCertSign,cRLSign", None, "authentication", "UsageConflictRefused"),
+        ("digitalSignature,keyCertSign", None, "authentication", "UsageConflictRefused"),
+        ("digitalSignature,nonRepudiation", None, "authentication", "UsageConflictRefused"),
+        ("digitalSignature", "codeSigning", "authentication", "UsageConflictRefused"),
+        ("digitalSignature", "clientAuth,codeSigning", "authentication", "UsageConflictRefused"),
+        ("digitalSignature", "clientAuth", "signature", "UsageConflictRefused"),
+        (None, None, "authentication", "UsageConflictRefused"),
+        ("no certificate", None, "authentication", "DeclaredUsageOnlyRefused"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_signing_key_goes_out_as_what_its_certificates_say(tmp_path, usage, purpose, declared, error, named):
+    host = Host(tmp_path)
+    key, certificate = tmp_path / "login.key", tmp_path / "login.pem"
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
+    key.chmod(0o600)
+    if usage != "no certificate":
+        settings = tmp_path / "settings"
+        settings.write_text("[req]\ndistinguished_name = dn\n[dn]\n")
+        more = [f"keyUsage={usage}"] if usage else []
+        more += [f"extendedKeyUsage={purpose}"] if purpose else []
+        extensions = [word for one in more for word in ("-addext", one)]
+        openssl("req", "-x509", "-config", settings, "-key", key, "-subj", "/CN=a", *extensions, "-out", certificate)
+    source = {"key": str(key), "usage": declared}
+    if named and certificate.exists():
+        source["certificate"] = str(certificate)
+    asked = {"dest": _CARD, "format": "token", "keys": [source]}
+    relay = {"signing": ["authentication", "signature"]}
+    if error:
+        with pytest.raises(getattr(_errors, error)):
+            host.run(asked, step="facts", relay=relay)
+        return
+    assert host.run(asked, step="facts", relay=relay).results[0]["usage"] == declared
+
+
+def test_who_vouches_for_a_declared_usage_may_bring_it_into_a_card(tmp_path):
+    host = Host(tmp_path)
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", tmp_path / "login.key")
+    (tmp_path / "login.key").chmod(0o600)
+    source = {"key": str(tmp_path / "login.key"), "usage": "authentication", "accept_declared_usage": True}
+    asked = {"dest": _CARD, "format": "token", "keys": [source]}
+    (row,) = host.run(asked, step="facts", relay={"signing": ["authentication"]}).results
+    assert row["usage"] == "authentication"
+
+
 def test_a_kill_between_message_and_file_is_mended(host, monkeypatch):
     to = {"certificate": host.pem("owner"), "dest": str(host.out / "password.p7m")}
     item = host.item("new", password=None, password_to=to)

@@ -134,6 +134,30 @@ def test_what_the_vault_knows_to_sign_or_froze_goes_nowhere(host: story.Machine,
     assert [one[:2] for one in events(host)[-1:]] == [("export", "refused")]
 
 
+@pytest.mark.parametrize("entry", ["certificate_signing", "spoiled"])
+def test_the_signing_register_knows_the_usage_better(host: story.Machine, scene: story.Scene, entry: str) -> None:
+    """A key that the register has as a CA's, and that the host says is for logging in."""
+    key_id = scene.generate(host, "ca.key", "certificate_signing")
+    card = "pkcs11:token=card;object=login?module-path=/usr/lib/p11.so"
+    asked = {"dest": card, "format": "token", "keys": [{"key": str(host.folder / "ca.key")}]}
+    policy = {"usages": {usage: {"export": "token"} for usage in ("authentication", "certificate_signing")}}
+
+    def lie(step: str, results: list, relay: object) -> tuple:
+        if step == "facts" and entry != "spoiled":
+            results[0]["usage"] = "authentication"
+        return results, relay
+
+    host.on_reply = lie
+    vault = {"path": str(host.vault_path)}
+    if entry == "spoiled":
+        vault = {"backend": "sqlite", "path": str(scene.folder / "other.db")}
+        with open_vault(vault, False, make=True) as opened:
+            opened.create({f"signing/{key_id}": b"spoiled"})
+    with pytest.raises(_errors.UsageConflictRefused, match="register"):
+        host.run("key_export", exports=[asked], policy=policy, vault=vault)
+    assert host.calls[-1] == "facts"
+
+
 def ec() -> dict:
     return {"usage": "key_agreement", "algorithm": "ec-p256"}
 
