@@ -112,8 +112,8 @@ results:
       returned: success
     made:
       description: >-
-        Since when the key has been there at least (UTC), by its first record or its entry in the signing register, and
-        else by its file.
+        Since when the key has been there (UTC), by this host's record of it, the one that its receipt names, or its
+        entry in the signing register, but never earlier than its file says; else by its file.
       type: str
       returned: success
     not_after:
@@ -147,7 +147,7 @@ results:
           type: str
           returned: success
         signs:
-          description: Whether it is known to sign.
+          description: Whether it is known to have signed only. A declared usage does not make it known.
           type: bool
           returned: success
         retire:

@@ -188,8 +188,12 @@ def _planned(row: dict, item: dict, wish: _Wish, made: dict[str, datetime.dateti
     return {
         **{name: row[name] for name in shown},
         **{"state": state, "reasons": reasons, "made": times.text(since) if since else None},
-        "old": [{**old, "retire": _is_over(old, row, wish, made)} for old in row["old"]],
+        "old": [_shown(old, _is_over(old, row, wish, made)) for old in row["old"]],
     }
+
+
+def _shown(old: dict, retire: bool) -> dict:
+    return {**{name: old[name] for name in ("key", "key_id", "signs", "replaced")}, "retire": retire}
 
 
 def _reasons(row: dict, item: dict, wish: _Wish, since: datetime.datetime) -> Any:
