@@ -7,7 +7,8 @@
 Step ``recover``:
 
 1. A key that is at its place already, whole, is left alone; the rest is recovered. What is damaged is not overwritten.
-2. The request is the host's own copy, whose ID must be the one asked for; it must be within its time.
+2. The request is the host's own copy, whose ID must be the one asked for; it must be within its time. With ``into``,
+   every key that it asks for must have been brought: a controller or vault cannot leave one out unseen.
 3. For each key: m approvals of one group verify and its shares open the sealed key to exactly this key ID.
 4. All keys are opened before the first one is written; a file with another key is never overwritten.
 5. The receipts are written, then the keys with their usage, then the files with their certificates
@@ -71,6 +72,7 @@ def run(task: HostTask) -> FlowResult:
     for item in task.params["keys"]:
         _check_options(item)
     _require_said(task, state_dir)
+    _require_all(task, state_dir)
     with _tokens(task, state_dir) as on_tokens:
         return _run(task, state_dir, on_tokens)
 
@@ -178,6 +180,20 @@ def _require_said(task: HostTask, state_dir: str) -> None:
     items = [item for item in task.params["keys"] if reference.is_token(item["key"])]
     if items and open_requests.is_open(state_dir, task.params["request_id"]):
         _require_places(open_requests.load(state_dir, task.params["request_id"]), items)
+
+
+def _require_all(task: HostTask, state_dir: str) -> None:
+    """Raise RequestMismatch when all keys of the request were wanted and some were not brought."""
+    request_id = task.params["request_id"]
+    if task.params["into"] is None or not open_requests.is_open(state_dir, request_id):
+        return
+    brought = {item["key_id"] for item in task.params["keys"]}
+    left_out = [one for one in open_requests.load(state_dir, request_id).request.key_ids if one not in brought]
+    if left_out:
+        raise RequestMismatch(
+            f"the request also asks for {', '.join(left_out)}: the vault's copy of it was changed, and nothing was "
+            "written"
+        )
 
 
 def _require_places(opened: open_requests.OpenRequest, items: list[dict]) -> None:

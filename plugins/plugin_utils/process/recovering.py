@@ -157,13 +157,15 @@ def recover(task: ControllerTask) -> dict:
 def _items(task: ControllerTask, request_id: str) -> list[dict]:
     """The items of ``keys``, and one for each further key of the request when there is a folder for them.
 
-    The request is not verified here; the host takes no key that its own copy does not ask for.
+    The request is verified against its ID, so a vault cannot shorten it; the host compares with its own copy, too.
     """
     items, into = list(task.params["keys"] or []), task.params["into"]
     if task.params["keys"] is None and into is None:
         raise OptionError("keys: is missing; name the keys and their places, or give into with a folder for all")
     if into is None:
         return items
+    with journal.refusals_recorded(task, "recover", []):
+        requested = verified_request(task.vault, request_id).key_ids
     folder, named = posixpath.normpath(into["folder"]), {item["key_id"] for item in items}
     common = {**{name: into[name] for name in ("passphrase", "mode", "owner", "group")}, "pin": None}
     return items + [
@@ -171,7 +173,7 @@ def _items(task: ControllerTask, request_id: str) -> list[dict]:
             **{"key_id": key_id, "key": f"{folder}/{key_id}.key", "certificates_path": f"{folder}/{key_id}.pem"},
             **{**common, "extractable": False},
         }
-        for key_id in requested_keys(task.vault, request_id)
+        for key_id in requested
         if key_id not in named
     ]
 
@@ -187,15 +189,6 @@ def _read_request(vault: Vault, request_id: str) -> bytes:
             f"the vault has no request {request_id}: compare the ID with the one that the owner's host shows"
         )
     return found[paths.request(request_id)]
-
-
-def requested_keys(vault: Vault, request_id: str) -> list[str]:
-    """The key IDs that a request in the vault asks for, unverified.
-
-    Raises:
-        ObjectNotFound: when there is no such request.
-    """
-    return _requested(_read_request(vault, request_id))
 
 
 def verified_request(vault: Vault, request_id: str) -> RecoveryRequest:

@@ -34,7 +34,7 @@ def recover_data(task: ControllerTask) -> dict:
 
 def _of_request(task: ControllerTask, request_id: str) -> dict:
     with journal.refusals_recorded(task, "recover_data", []):
-        key_ids = recovering.requested_keys(task.vault, request_id)
+        key_ids = list(recovering.verified_request(task.vault, request_id).key_ids)
     with journal.refusals_recorded(task, "recover_data", key_ids):
         relay = {"keys": relayed.about(task, request_id, key_ids, for_agent=None)}
         reply = task.call("decrypt", relay)

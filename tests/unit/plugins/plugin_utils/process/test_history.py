@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +22,11 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     ObjectNotFound,
     OptionError,
     QuorumNotReached,
+    RequestMismatch,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import paths
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import recovering
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 OWNER = "alice@example.com"
@@ -159,6 +163,38 @@ def test_a_file_of_certificates_only_grows(history: History) -> None:
     assert again["changed"]
     assert fingerprints(host.folder / "back.pem") == [newer, *history.issued[key_id]]
     assert not host.run("key_recovery", **run)["changed"]
+
+
+def _shortened(vault_path: Path, request_id: str) -> None:
+    """A vault that shows the request with one key only."""
+    with sqlite3.connect(vault_path) as vault:
+        for (name,) in vault.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            vault.execute(f"DROP TRIGGER {name}")
+        where = (paths.request(request_id),)
+        (content,) = vault.execute("SELECT content FROM object WHERE path = ?", where).fetchone()
+        envelope = json.loads(content)
+        payload = json.loads(canonical.decode(envelope["payload"]))
+        payload["key_ids"] = payload["key_ids"][:1]
+        envelope["payload"] = canonical.encode(canonical.dumps(payload))
+        vault.execute("UPDATE object SET content = ? WHERE path = ?", (canonical.dumps(envelope), *where))
+
+
+@pytest.mark.parametrize("liar", ["vault", "controller"])
+def test_no_key_is_left_out_unseen(history: History, liar: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = history.scene.machine("recovery")
+    request_id = history.ask(host)["request_id"]
+    history.approve(request_id, 0, 1)
+    if liar == "vault":
+        _shortened(history.scene.vault_path, request_id)
+    else:
+        true = recovering._items
+        monkeypatch.setattr(recovering, "_items", lambda task, request_id: true(task, request_id)[:1])
+    folder = host.folder / "alice"
+    with pytest.raises(RequestMismatch):
+        host.run("key_recovery", request_id=request_id, into={"folder": str(folder)})
+    assert not folder.exists()
+    with history.vault() as vault:
+        assert event_log.verify(vault).events[-1].outcome == "refused"
 
 
 def test_older_agents_and_forged_records_stand_in_no_keys_way(
