@@ -110,7 +110,9 @@ results:
       returned: success
       sample: "2026-01-31T12:00:00Z"
     keys:
-      description: The keys that were used, each with C(key_id), C(record), C(group) and the C(agents) who approved.
+      description: >-
+        The keys that were used, each with C(key_id), C(record), C(group), the C(agents) who approved, by the names that
+        the record has, and in the same order their C(agent_ids).
       type: list
       elements: dict
       returned: success

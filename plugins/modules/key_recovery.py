@@ -157,7 +157,12 @@ results:
       type: str
       returned: when it was recovered
     agents:
-      description: Names of the agents whose shares opened it.
+      description: Names of the agents whose shares opened it, as the record has them.
+      type: list
+      elements: str
+      returned: success
+    agent_ids:
+      description: IDs of these agents, in the same order. They, and not the names, say who it was.
       type: list
       elements: str
       returned: success

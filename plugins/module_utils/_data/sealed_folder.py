@@ -43,7 +43,7 @@ _FIELDS = {
     **{"sources": list, "failures": list, "failed": int, "outputs": dict, "inputs": dict, "requester_certificate": str},
 }
 _LIST = {"files": int, "sha256": str}
-_KEY = {"key_id": str, "record": int, "group": str, "agents": list}
+_KEY = {"key_id": str, "record": int, "group": str, "agents": list, "agent_ids": list}
 _CHUNK = 1024 * 1024
 #: A summary has the first failures only; hundreds of thousands of sources fit.
 _SUMMARY_LIMIT = 256 * 1024 * 1024
@@ -56,7 +56,7 @@ class Case:
 
     Attributes:
         request_id, key_owner, reason: of the recovery request; empty where the keys were at hand.
-        keys: ``{"key_id", "record", "group", "agents"}`` of each key that was used.
+        keys: ``{"key_id", "record", "group", "agents", "agent_ids"}`` of each key that was used.
         sources: ``{"src", "dest", "kind", ...}`` with the counts of each source.
         failures: the first items that did not come out, each with its reason.
         failed: how many did not.

@@ -263,9 +263,10 @@ def _row(item: _Wanted, opened: quorum.Opened | None, certificates: recover_cert
     row = {"key": item.options["key"], "key_id": item.key_id, "certificates": certificates.digests}
     row["changed"] = not item.present or certificates.file is not None
     if opened is None:
-        return {**row, "group": None, "agents": [], "record": None, "usage": None, "problems": []}
+        return {**row, "group": None, "agents": [], "agent_ids": [], "record": None, "usage": None, "problems": []}
     return {
         **{**row, "group": opened.group, "agents": list(opened.agents), "record": opened.record.number},
+        "agent_ids": list(opened.agent_ids),
         **{"usage": opened.record.usage, "problems": list(opened.problems)},
     }
 

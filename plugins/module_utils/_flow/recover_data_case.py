@@ -78,7 +78,7 @@ def run(task: HostTask, sources: Sequence[Source], recover: Recover) -> FlowResu
     """See the module's docstring.
 
     Relay in: ``{"keys": ...}`` as for ``recovered_keys.open_key``; out: ``{"unclosed": bool, "summary": digest,
-    "keys": [{"key_id", "record", "group", "agents"}], "failed": int}``.
+    "keys": [{"key_id", "record", "group", "agents", "agent_ids"}], "failed": int}``.
     """
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     request_id = task.params["request_id"]
@@ -149,7 +149,7 @@ def _sealed_already(seal: _Seal, request_id: str, sources: Sequence[Source], is_
 
 def _at_hand(decryptors: list[Decryptor]) -> _Keys:
     """Keys that nobody had to approve."""
-    nobody = {"record": 0, "group": "", "agents": []}
+    nobody = {"record": 0, "group": "", "agents": [], "agent_ids": []}
     return _Keys(decryptors, [{"key_id": one.key_id, **nobody} for one in decryptors])
 
 
@@ -167,8 +167,8 @@ def _of_request(task: HostTask, state_dir: str, request_id: str) -> _Keys:
             keys.problems.append(f"key {key_id[:16]}... was not recovered: {error}")
             continue
         keys.decryptors.append(_decryptor(key_id, found, task.relay["keys"][key_id]["records"]))
-        told = {"key_id": key_id, "record": found.record.number, "group": found.group, "agents": list(found.agents)}
-        keys.told.append(told)
+        agents = {"agents": list(found.agents), "agent_ids": list(found.agent_ids)}
+        keys.told.append({"key_id": key_id, "record": found.record.number, "group": found.group, **agents})
     if failures and (task.params["on_missing_key"] == "fail" or not keys.decryptors):
         raise failures[0]
     return keys

@@ -91,7 +91,8 @@ class Opened:
         key: proven to have the key ID that was asked for; None for ``wrapped``.
         record: the revision that it came from.
         group: the group that gave it back.
-        agents: names of the agents whose shares were used.
+        agents: names of the agents whose shares were used, as the record has them.
+        agent_ids: their IDs, in the same order.
         problems: approvals and revisions that did not count, and why.
         wrapped: a key from a token that goes into a token; ``Case.prove`` has seen it to be the right one.
     """
@@ -102,6 +103,7 @@ class Opened:
     agents: tuple[str, ...]
     problems: tuple[str, ...]
     wrapped: Wrapped | None = field(default=None, repr=False)
+    agent_ids: tuple[str, ...] = ()
 
 
 def open_with_quorum(case: Case) -> Opened:
@@ -182,11 +184,12 @@ def _open(
     used = shares[: group.threshold]
     content = open_key.combine_and_open(message, record.sealed_key, [share for _agent, share, _key in used])
     session_keys = tuple((agent.name, wrapped_key) for agent, _share, wrapped_key in used)
+    agent_ids = tuple(agent.agent_id for agent, _share, _key in used)
     told = (tuple(name for name, _key in session_keys), tuple(str(error) for error in problems))
     if record.wrapping and case.prove:
         wrapped = Wrapped(record.wrapping, content, session_keys)
         case.prove(wrapped, record)
-        return Opened(None, record, group.name, *told, wrapped)
+        return Opened(None, record, group.name, *told, wrapped, agent_ids)
     if record.wrapping:
         content = _unwrapped(case, record.wrapping, content, session_keys)
     key = key_file.load(content, None)
@@ -195,7 +198,7 @@ def _open(
         raise WrongKeyRecovered(
             f"record {record.number} opens to the key {key.facts.key_id}, not to {case.key_id}: it is false"
         )
-    return Opened(key, record, group.name, *told)
+    return Opened(key, record, group.name, *told, agent_ids=agent_ids)
 
 
 def _unwrapped(case: Case, wrapping: str, blob: bytes, session_keys: tuple[tuple[str, bytes], ...]) -> bytes:

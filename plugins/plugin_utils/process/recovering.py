@@ -26,7 +26,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery.model import RecoveryRequest
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, freezes, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import history, journal
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import history, journal, told_keys
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.relayed import MOST_APPROVALS, about, holding
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
@@ -145,9 +145,9 @@ def recover(task: ControllerTask) -> dict:
         keys = about(task, request_id, key_ids, for_agent=None)
         relay = {"head": {"number": head.number, "digest": head.digest}, "keys": keys}
         reply = task.call("recover", relay, keys=items)
-    unclosed = set(reply.relay["unclosed"])
-    if unclosed and not task.check_mode:
-        back = [(row["key_id"], _told(row)) for row in reply.results if row["key_id"] in unclosed]
+        unclosed = reply.relay["unclosed"]
+        back = [] if task.check_mode else _back(task.vault, reply.results, unclosed, key_ids)
+    if back:
         journal.write(task, "recover", "success", back, f"request {request_id}")
         # The one-time key goes last: a kill before this leaves the request open, and the next run comes here again.
         task.call("close", keys=items)
@@ -178,8 +178,18 @@ def _items(task: ControllerTask, request_id: str) -> list[dict]:
     ]
 
 
-def _told(row: dict) -> str:
-    return f"group {row['group']}: {', '.join(row['agents'])}" if row["group"] else "back since an earlier run"
+def _back(vault: Vault, rows: list[dict], unclosed: list, key_ids: list[str]) -> list[tuple[str, str]]:
+    """What the event says of each key that is back and not yet noted as such, checked.
+
+    Raises:
+        FormatError: the host says what cannot be.
+    """
+    told_keys.check_among(unclosed, key_ids)
+    new = [row for row in rows if row.get("key_id") in unclosed and row.get("group")]
+    members = ("key_id", "record", "group", "agents", "agent_ids")
+    told = [{name: row[name] for name in members if name in row} for row in new]
+    details = dict(told_keys.event_keys(vault, told, key_ids))
+    return [(key_id, details.get(key_id, "back since an earlier run")) for key_id in dict.fromkeys(unclosed)]
 
 
 def _read_request(vault: Vault, request_id: str) -> bytes:

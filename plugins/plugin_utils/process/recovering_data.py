@@ -10,10 +10,20 @@ all of it ciphertext or public; nothing of the data comes back but counts and re
 
 from __future__ import annotations
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import OptionError
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest, check_id
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal, recovering, relayed
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import (
+    journal,
+    recovering,
+    relayed,
+    told_keys,
+)
+
+_TOLD = {"unclosed": bool, "summary": str, "keys": list, "failed": int}
 
 
 def recover_data(task: ControllerTask) -> dict:
@@ -38,10 +48,25 @@ def _of_request(task: ControllerTask, request_id: str) -> dict:
     with journal.refusals_recorded(task, "recover_data", key_ids):
         relay = {"keys": relayed.about(task, request_id, key_ids, for_agent=None)}
         reply = task.call("decrypt", relay)
-    if reply.relay["unclosed"] and not task.check_mode:
-        used = [(key["key_id"], f"group {key['group']}: {', '.join(key['agents'])}") for key in reply.relay["keys"]]
-        detail = f"request {request_id}: summary {reply.relay['summary']}, {reply.relay['failed']} failed"
+        told = _checked(task, reply.relay)
+        used = told_keys.event_keys(task.vault, told["keys"], key_ids) if told["unclosed"] else []
+    if told["unclosed"] and not task.check_mode:
+        detail = f"request {request_id}: summary {told['summary']}, {told['failed']} failed"
         journal.write(task, "recover_data", "success", used, detail)
         # The one-time key goes last: a kill before this leaves the request open, and the next run comes here again.
         task.call("close")
     return dict(reply.raw)
+
+
+def _checked(task: ControllerTask, told: Any) -> dict:
+    """What the host says, when it has its form: it goes into a log that others read.
+
+    Raises:
+        FormatError: it has another.
+    """
+    canonical.check_fields(told, _TOLD, "the host's reply")
+    if told["failed"] < 0:
+        raise FormatError("the host's reply: fewer than none failed")
+    if not task.check_mode:
+        check_digest(told["summary"])
+    return told

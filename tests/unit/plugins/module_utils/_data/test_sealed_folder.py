@@ -81,6 +81,7 @@ def folder(tmp_path: Path) -> Path:
 
 def case_of(requester: Requester) -> sealed_folder.Case:
     key = {"key_id": "ab" * 32, "record": 2, "group": "office", "agents": ["agent1", "agent3"]}
+    key["agent_ids"] = ["01" * 32, "03" * 32]
     source = {"src": "/s", "dest": "/d", "kind": "cms", "items": 1}
     reason = 'she said "outputs":{"files":0,"sha256":"' + "0" * 64 + '"}'
     return sealed_folder.Case("cd" * 32, "alice", "host2", reason, [key], [source], [], 0, requester.der)

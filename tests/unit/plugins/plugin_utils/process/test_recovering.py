@@ -242,6 +242,29 @@ def test_a_recovery_that_was_killed_before_its_event_is_finished_by_the_next_run
     assert not scene.archive(host)["changed"], "the receipt is there as well"
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [{"agents": ["boss"], "agent_ids": ["f" * 64]}, {"group": "boss"}, {"record": 2}, {"agent_ids": "all"}],
+)
+def test_what_a_host_says_of_agents_must_be_in_the_record(scene: story.Scene, lie: dict) -> None:
+    host = scene.machine("mail1")
+    key_id = scene.generate(host)
+    scene.archive(host)
+    lose(host)
+    request_id = scene.ask(host, [key_id])
+    for agent in scene.agents[:2]:
+        agent.approve(scene.vault_path, request_id, "mail1")
+    host.on_reply = lambda step, results, relay: ([{**row, **lie} for row in results], relay)
+    with pytest.raises(FormatError):
+        scene.recover(host, request_id, key_id)
+    host.on_reply = lambda step, results, relay: (results, {"unclosed": ["f" * 64]} if step == "recover" else relay)
+    with pytest.raises(FormatError):
+        scene.recover(host, request_id, key_id)
+    with open_vault({"path": str(scene.vault_path)}, False) as vault:
+        event = event_log.verify(vault).events[-1]
+    assert (event.action, event.outcome, event.keys) == ("recover", "failed", ((key_id, ""),))
+
+
 def test_a_damaged_open_request_stands_in_nobodys_way(scene: story.Scene) -> None:
     host = scene.machine("mail1")
     key_id = scene.generate(host)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import departed
@@ -18,6 +19,7 @@ from departed import Case
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FileError,
+    FormatError,
     KeyopsError,
     OptionError,
     QuorumNotReached,
@@ -28,7 +30,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import reco
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 
@@ -54,6 +56,15 @@ def outputs(case: Case) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (case.folder / "files").iterdir()}
 
 
+def _agent_id(agent: story.Agent) -> str:
+    return key_id_of_certificate(story.openssl("x509", "-in", agent.folder / "encryption.pem", "-outform", "DER"))
+
+
+def last_event(case: Case) -> event_log.Event:
+    with open_vault({"backend": "sqlite", "path": str(case.scene.vault_path)}, False) as vault:
+        return event_log.verify(vault).events[-1]
+
+
 def test_all_generations_open_from_memory_into_a_sealed_folder(case: Case) -> None:
     request_id = case.ask()
     case.approve(request_id)
@@ -70,6 +81,10 @@ def test_all_generations_open_from_memory_into_a_sealed_folder(case: Case) -> No
     summary = found.summary
     assert {key["key_id"] for key in summary["keys"]} == set(case.key_ids.values())
     assert [key["agents"] for key in summary["keys"]] == [["agent-1", "agent-2"]] * 3
+    ids = [_agent_id(agent) for agent in case.scene.agents[:2]]
+    assert [key["agent_ids"] for key in summary["keys"]] == [ids] * 3
+    told = f"group office: agent-1 ({ids[0][:16]}), agent-2 ({ids[1][:16]})"
+    assert last_event(case).keys == tuple((key_id, told) for key_id in sorted(case.key_ids.values()))
     assert (summary["request_id"], summary["key_owner"], summary["host"]) == (request_id, "alice", "worker")
     assert summary["inputs"]["files"] == 3
     # No key has touched the worker's disk: nothing but the requester's is a private key.
@@ -149,6 +164,68 @@ def test_a_controller_that_dies_is_made_up_for(case: Case, at: str) -> None:
     assert case.requests() == []
     assert case.events()[-1] == ("recover_data", "success")
     assert case.events().count(("recover_data", "success")) == 1
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"summary": "whatever I like\x1b[2J"},
+        {"failed": "none at all"},
+        {"failed": True},
+        {"failed": -1},
+        {"unclosed": "yes"},
+        {"more": ""},
+        {"keys": [{"key_id": "f" * 64}]},
+        {"keys": [{"record": 7}]},
+        {"keys": [{"group": "boss"}]},
+        {"keys": [{"agent_ids": ["f" * 64]}]},
+        {"keys": [{"agent_ids": []}]},
+        {"keys": [{"agent_ids": [["f"]]}]},
+        {"keys": ["key"]},
+        {"keys": [{}, {}]},
+    ],
+)
+def test_a_lying_host_writes_nothing_into_the_log(case: Case, lie: dict) -> None:
+    def lies(step: str, results: object, relay: object) -> tuple:
+        if step != "decrypt":
+            return results, relay
+        told = dict(lie)
+        if "keys" in lie:
+            told["keys"] = [{**relay["keys"][0], **one} if isinstance(one, dict) else one for one in lie["keys"]]
+        return results, {**relay, **told}
+
+    request_id = case.ask()
+    case.approve(request_id)
+    case.worker.on_reply = lies
+    with pytest.raises(FormatError):
+        case.recover(request_id)
+    event = last_event(case)
+    assert (event.action, event.outcome) == ("recover_data", "failed")
+    assert {key_id for key_id, detail in event.keys} == set(case.key_ids.values())
+    assert event.detail.isprintable()
+    assert case.requests(), "the request was ended"
+
+
+def test_names_are_claims_and_agent_ids_are_not(case: Case) -> None:
+    def renamed(text: str) -> str:
+        found = record.parse(canonical.decode(text))
+        group = found.groups[0]
+        agents = tuple(replace(agent, name=f"Director {agent.name}") for agent in group.agents)
+        return canonical.encode(record.dump(replace(found, groups=(replace(group, agents=agents),))))
+
+    def lie(step: str, relay: dict) -> dict:
+        for one in (relay or {"keys": {}})["keys"].values():
+            one["records"] = [renamed(text) for text in one["records"]]
+        return relay
+
+    request_id = case.ask()
+    case.approve(request_id)
+    case.worker.on_relay = lie
+    case.recover(request_id)
+    (key, *dummy) = sealed_folder.verify(str(case.folder), None).summary["keys"]
+    assert key["agents"] == ["Director agent-1", "Director agent-2"]
+    assert key["agent_ids"] == [_agent_id(agent) for agent in case.scene.agents[:2]]
+    assert "Director" not in str(last_event(case).keys)
 
 
 def _bad_vaults(case: Case, request_id: str) -> Iterator[tuple[str, object]]:

@@ -1,0 +1,72 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host says of who opened its keys, before it goes into a log that others read.
+
+A host names a record, a group and agent IDs; they must be those of a record that the vault has. The names in an event
+come from that record, each with the agent ID beside it, since a name in a record is no more than a claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.share_text import shown
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import numbered
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
+
+_TOLD = {"key_id": str, "record": int, "group": str, "agents": list, "agent_ids": list}
+
+
+def event_keys(vault: Vault, told: list, key_ids: Collection[str]) -> list[tuple[str, str]]:
+    """The pairs of an event, in the order of ``told``.
+
+    Args:
+        told: of a host, ``{"key_id", "record", "group", "agents", "agent_ids"}`` of each key that was opened.
+        key_ids: what was asked for.
+
+    Raises:
+        FormatError: it says something else, or of another key, or names somebody who is not in the record.
+    """
+    for one in told:
+        canonical.check_fields(one, _TOLD, "a key that was opened")
+    named = [one["key_id"] for one in told]
+    if len(set(named)) != len(named):
+        raise FormatError("the host names a key twice")
+    check_among(named, key_ids)
+    revisions = numbered.read(vault, paths.record, named) if named else {}
+    return [(one["key_id"], _detail(one, revisions.get(one["key_id"], ()))) for one in told]
+
+
+def check_among(named: Iterable[Any], key_ids: Collection[str]) -> None:
+    """Raise FormatError unless all that the host names was asked for."""
+    if not all(isinstance(one, str) and one in key_ids for one in named):
+        raise FormatError("the host names a key that was not asked for")
+
+
+def _detail(told: Mapping[str, Any], revisions: Iterable[bytes]) -> str:
+    for one in _parsed(revisions):
+        names = {
+            agent.agent_id: agent.name
+            for group in one.groups
+            for agent in group.agents
+            if (one.key_id, one.number, group.name) == (told["key_id"], told["record"], told["group"])
+        }
+        ids = told["agent_ids"]
+        if ids and all(isinstance(agent_id, str) and agent_id in names for agent_id in ids):
+            agents = ", ".join(f"{names[agent_id]} ({agent_id[:16]})" for agent_id in dict.fromkeys(ids))
+            return shown(f"group {told['group']}: {agents}")
+    raise FormatError(f"key {told['key_id'][:16]}...: the vault has no record with the agents that the host names")
+
+
+def _parsed(revisions: Iterable[bytes]) -> Iterable[Record]:
+    for text in revisions:
+        try:
+            yield record.parse(text)
+        except FormatError:
+            continue
