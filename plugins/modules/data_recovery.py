@@ -128,14 +128,16 @@ options:
         type: path
         required: true
       signing_key:
-        description: Path of the key on this host that signs the summary, for a request the requester's.
+        description: >-
+          Path of the key on this host that signs the summary. With O(request_id) it is the key that signed the request,
+          or the task fails.
         type: path
         required: true
       signing_key_passphrase:
         description: Passphrase of O(seal.signing_key).
         type: str
       signing_certificate:
-        description: Its certificate, as PEM text or as an absolute path on this host.
+        description: Its certificate, renewed or not, as PEM text or as an absolute path on this host.
         type: str
         required: true
 extends_documentation_fragment:

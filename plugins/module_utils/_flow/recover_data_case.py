@@ -6,7 +6,8 @@
 
 Step ``decrypt``:
 
-1. The requester's key and certificate are read first: whatever follows ends in something that it can sign.
+1. The requester's key and certificate are read first: whatever follows ends in something that it can sign. For a
+   request they must be of the key that signed it, renewed or not: whom the agents saw is who vouches for what comes.
 2. A folder that is sealed already, for this request, and is as it was sealed, needs no key and is left alone.
 3. The request is this host's own copy, within its time. Its keys are opened with the shares of a quorum, and are in
    the memory of this process only: no file, no result, no message ever holds one.
@@ -89,6 +90,8 @@ def run(task: HostTask, sources: Sequence[Source], recover: Recover) -> FlowResu
         return FlowResult(False, [])
     seal = _seal_option(task.params["seal"], sources)  # 1
     is_open = bool(request_id) and open_requests.is_open(state_dir, request_id)
+    if is_open:
+        _require_requester(open_requests.load(state_dir, request_id).request.requester_certificate, seal)
     if sealed_folder.is_sealed(seal.folder):
         result = _sealed_already(seal, request_id, sources, is_open)  # 2
         if not task.check_mode:
@@ -128,6 +131,14 @@ def _seal_option(given: dict, sources: Sequence[Source]) -> _Seal:
     if certificate is None or key_id_of_certificate(certificate) != key_id_of_private_key(signing_key):
         raise OptionError("seal.signing_certificate: it belongs to another key than signing_key")
     return _Seal(folder, signing_key, certificate)
+
+
+def _require_requester(certificate: bytes, seal: _Seal) -> None:
+    """Raise RequestMismatch unless the summary is signed with the key that signed the request."""
+    if key_id_of_certificate(certificate) != key_id_of_certificate(seal.certificate):
+        raise RequestMismatch(
+            "seal.signing_key: another requester made the request; sign the summary with the key that signed it"
+        )
 
 
 def _sealed_already(seal: _Seal, request_id: str, sources: Sequence[Source], is_open: bool) -> FlowResult:

@@ -24,6 +24,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     OptionError,
     QuorumNotReached,
     RequestExpired,
+    RequestMismatch,
     StateError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recovered_data_info
@@ -204,6 +205,23 @@ def test_a_lying_host_writes_nothing_into_the_log(case: Case, lie: dict) -> None
     assert {key_id for key_id, detail in event.keys} == set(case.key_ids.values())
     assert event.detail.isprintable()
     assert case.requests(), "the request was ended"
+
+
+def test_only_the_requester_seals(case: Case, tmp_path: Path) -> None:
+    request_id = case.ask()
+    case.approve(request_id)
+    other = case.scene.requester(case.scene.machine("mallory"))
+    with pytest.raises(RequestMismatch):
+        case.recover(request_id, seal={"folder": str(case.folder), **other})
+    assert not case.folder.exists()
+    assert case.events()[-1] == ("recover_data", "refused")
+    requester = case.scene.requester(case.worker)
+    story.openssl(
+        *("req", "-x509", "-new", "-key", requester["signing_key"], "-subj", "/CN=renewed", "-days", 9),
+        *("-out", tmp_path / "renewed.pem", "-addext", "keyUsage=critical,digitalSignature"),
+    )
+    renewed = {**requester, "signing_certificate": str(tmp_path / "renewed.pem")}
+    assert case.recover(request_id, seal={"folder": str(case.folder), **renewed})["changed"]
 
 
 def test_names_are_claims_and_agent_ids_are_not(case: Case) -> None:
