@@ -104,7 +104,8 @@ options:
       - ID of a recovery request that this host has open, and that enough agents have approved. All its keys are opened
         in the memory of one process, with the certificates of their records, and none is ever written.
       - It needs O(vault) and O(seal). When the folder is sealed, the event is written and the request's one-time key is
-        removed. A run after that verifies the folder, and changes nothing.
+        removed. A run after that verifies the folder, compares its summary with the newest event of the request, and
+        changes nothing.
     type: str
   on_missing_key:
     description:

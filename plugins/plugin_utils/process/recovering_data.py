@@ -6,15 +6,21 @@
 
 The keys are opened on the host. What passes here is what passes in recovering.py: records, sealed keys and approvals,
 all of it ciphertext or public; nothing of the data comes back but counts and reasons.
+
+A folder that is sealed already is compared with the event log: its summary is the one of the newest event of this
+request, so nobody writes another one unseen who has the requester's key, and not the vault.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, OptionError
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError, OptionError, StateError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest, check_id
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_format, event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import (
     journal,
@@ -22,7 +28,10 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import (
     relayed,
     told_keys,
 )
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
+#: Events that are read at once.
+_FIRST_LOOK, _LONGEST_LOOK = 64, 1024
 _TOLD = {"unclosed": bool, "summary": str, "keys": list, "failed": int}
 
 
@@ -49,13 +58,60 @@ def _of_request(task: ControllerTask, request_id: str) -> dict:
         relay = {"keys": relayed.about(task, request_id, key_ids, for_agent=None)}
         reply = task.call("decrypt", relay)
         told = _checked(task, reply.relay)
+        warnings = _against_log(task.vault, request_id, told)
         used = told_keys.event_keys(task.vault, told["keys"], key_ids) if told["unclosed"] else []
     if told["unclosed"] and not task.check_mode:
-        detail = f"request {request_id}: summary {told['summary']}, {told['failed']} failed"
+        detail = f"{_detail(request_id, told['summary'])}, {told['failed']} failed"
         journal.write(task, "recover_data", "success", used, detail)
         # The one-time key goes last: a kill before this leaves the request open, and the next run comes here again.
         task.call("close")
-    return dict(reply.raw)
+    return {**reply.raw, "warnings": [*(reply.raw.get("warnings") or []), *warnings]} if warnings else dict(reply.raw)
+
+
+def _against_log(vault: Vault, request_id: str, told: dict) -> list[str]:
+    """Warnings, when the log has no event of a summary that was sealed by an earlier run.
+
+    Raises:
+        StateError: the newest event of this request names another summary.
+    """
+    if not told["summary"]:  # check mode, before anything is sealed
+        return []
+    logged = _summary_in_log(vault, request_id)
+    if logged is None:
+        return [] if told["unclosed"] else [f"the event log has no event of summary {told['summary']}"]
+    if logged != told["summary"]:
+        raise StateError(
+            f"the folder's summary is not the one of the event log: it was sealed as {logged}, and summary.json is "
+            f"{told['summary']}; another one was written since. To decrypt anew, make a new request"
+        )
+    return []
+
+
+def _summary_in_log(vault: Vault, request_id: str) -> str | None:
+    """The digest in the newest event of this request, looked for from the log's end to the event of asking."""
+    high, size = event_log.head(vault).number, _FIRST_LOOK
+    sealed, asked = _detail(request_id, ""), f"request {request_id}:"
+    while high > 0:
+        names = [paths.event(number) for number in range(high, max(0, high - size), -1)]
+        there = vault.read(names)
+        for event in _events(there[name] for name in names if name in there):
+            what = (event.action, event.outcome)
+            if what == ("recover_data", "success") and event.detail.startswith(sealed):
+                return event.detail[len(sealed) :].partition(",")[0]
+            if what == ("request", "success") and event.detail.startswith(asked):
+                return None
+        high, size = high - size, min(2 * size, _LONGEST_LOOK)
+    return None
+
+
+def _events(contents: Iterable[bytes]) -> Iterator[event_log.Event]:
+    for content in contents:
+        with contextlib.suppress(FormatError):  # lifecycle_log_info reports it
+            yield event_format.parse(content)
+
+
+def _detail(request_id: str, summary: str) -> str:
+    return f"request {request_id}: summary {summary}"
 
 
 def _checked(task: ControllerTask, told: Any) -> dict:

@@ -14,6 +14,7 @@ from pathlib import Path
 import departed
 import pytest
 import story
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from departed import Case
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_folder
@@ -222,6 +223,40 @@ def test_only_the_requester_seals(case: Case, tmp_path: Path) -> None:
     )
     renewed = {**requester, "signing_certificate": str(tmp_path / "renewed.pem")}
     assert case.recover(request_id, seal={"folder": str(case.folder), **renewed})["changed"]
+
+
+def test_another_summary_than_the_logs_is_told(case: Case) -> None:
+    """A case worker, who has the requester's key, changes a file and seals the folder again."""
+    request_id = case.ask()
+    case.approve(request_id)
+    case.recover(request_id)
+    kept = {path: path.read_bytes() for path in case.folder.rglob("*") if path.is_file()}
+    for path in kept:
+        path.chmod(0o600)
+    (case.folder / "files/new").write_bytes(b"forged evidence")
+    (case.folder / "summary.json").unlink()
+    summary = canonical.loads(
+        dsse.payload_of(kept[case.folder / "summary.json"], sealed_folder.PAYLOAD_TYPE),
+    )
+    facts = {name: summary[name] for name in sealed_folder.Case.__dataclass_fields__}
+    facts["requester_certificate"] = canonical.decode(facts["requester_certificate"])
+    key = load_pem_private_key((case.worker.folder / "requester.key").read_bytes(), None)
+    inputs = [row["src"] for row in summary["sources"]]
+    forged = sealed_folder.seal(str(case.folder), inputs, sealed_folder.Case(**facts), key)
+    assert not sealed_folder.verify(str(case.folder), None).problems
+    for check_mode in (True, False):
+        with pytest.raises(StateError, match=forged):
+            case.recover(request_id, check_mode=check_mode)
+    assert case.events()[-1] == ("recover_data", "failed")
+    for path, content in kept.items():
+        path.chmod(0o600)
+        path.write_bytes(content)
+        path.chmod(0o400)
+    assert not case.recover(request_id)["changed"]
+    with open_vault({"backend": "sqlite", "path": str(case.scene.vault_path)}, False) as vault:
+        for dummy in range(70):  # more than are read at once
+            event_log.append(vault, action="archive", outcome="success", actor="a", host="h")
+    assert case.recover(request_id)["warnings"] == []
 
 
 def test_names_are_claims_and_agent_ids_are_not(case: Case) -> None:
