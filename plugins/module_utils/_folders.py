@@ -183,10 +183,15 @@ def hidden_name() -> str:
     return f".keyops-{secrets.token_hex(8)}.tmp"
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a file's name is that of a temporary file, of a writer that lives or is dead."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def sweep(folder: int) -> None:
     """Remove the temporary files of writers that are dead: each living one holds a lock on its own file."""
     for name in os.listdir(folder):
-        if _LEFTOVER.fullmatch(name):
+        if is_leftover(name):
             # A file that another user made, or that its writer removes right now, is not ours to sweep.
             with contextlib.suppress(OSError):
                 _remove_unlocked(name, folder)

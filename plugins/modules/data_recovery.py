@@ -110,8 +110,8 @@ options:
   on_missing_key:
     description:
       - What happens when the quorum gives back only some keys of O(request_id). With V(fail), nothing is decrypted.
-      - With V(report), the others are used and it is told; what needs the missing ones is among the failures. The
-        request ends all the same.
+      - With V(report), the others are used. The missing ones are named in the warnings, the summary and the event, and
+        what needs them is among the failures. The request ends all the same.
     type: str
     choices: [fail, report]
     default: fail

@@ -116,6 +116,12 @@ results:
       type: list
       elements: dict
       returned: success
+    missing:
+      description: >-
+        The keys that were asked for and did not come, each with C(key_id), the error class as C(reason), and C(detail).
+      type: list
+      elements: dict
+      returned: success
     sources:
       description: What was read, with counts.
       type: list

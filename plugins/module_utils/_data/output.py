@@ -51,9 +51,8 @@ def opened(path: str) -> Iterator[int]:
 
 
 def state_of(descriptor: int) -> dict:
-    """Size and time of an open file: what tells one content from another without reading it."""
-    found = os.fstat(descriptor)
-    return {"size": found.st_size, "mtime": str(found.st_mtime_ns)}
+    """Size, time and inode of an open file: what tells one content from another without reading it."""
+    return _state(os.fstat(descriptor))
 
 
 def state_at(path: str) -> dict | None:
@@ -70,7 +69,11 @@ def state_at(path: str) -> dict | None:
         raise file_error(error, path) from error
     if not stat.S_ISREG(found.st_mode):
         raise FileError(f"{path}: it is not a regular file; move it away, or name another place")
-    return {"size": found.st_size, "mtime": str(found.st_mtime_ns)}
+    return _state(found)
+
+
+def _state(found: os.stat_result) -> dict:
+    return {"size": found.st_size, "mtime": str(found.st_mtime_ns), "inode": str(found.st_ino)}
 
 
 def require_same(path: str, content: bytes) -> None:

@@ -10,6 +10,7 @@ Invariants:
 - The summary names the digests of two lists in the form of sha256sum: of every file in the folder, and of every file
   that was read. So the one signature covers all of them, and needs no more than openssl and sha256sum to be checked.
 - Before a folder is sealed, its files have mode 0400 and its folders 0700; a link or a special file in it is refused.
+- What is listed as read is what was read: a source that has changed since is refused.
 - Memory does not grow with the size of a file. A list is streamed to the disk.
 """
 
@@ -23,14 +24,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import maildir, output
 from ansible_collections.keyops.lifecycle.plugins.module_utils._drafts import NewFile, drafts_of, sync
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FileError,
     KeyopsError,
     SignatureInvalid,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._folders import file_error
+from ansible_collections.keyops.lifecycle.plugins.module_utils._folders import file_error, is_leftover
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
@@ -40,10 +42,13 @@ SUMMARY, OUTPUTS, SOURCES = "summary.json", "outputs.sha256", "sources.sha256"
 _VERSION = "keyops-recovered-data/1"
 _FIELDS = {
     **{"request_id": str, "key_owner": str, "host": str, "reason": str, "created": str, "keys": list},
-    **{"sources": list, "failures": list, "failed": int, "outputs": dict, "inputs": dict, "requester_certificate": str},
+    **{"missing": list, "sources": list, "failures": list, "failed": int, "outputs": dict, "inputs": dict},
+    **{"requester_certificate": str},
 }
 _LIST = {"files": int, "sha256": str}
 _KEY = {"key_id": str, "record": int, "group": str, "agents": list, "agent_ids": list}
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
+_MISSING = {"key_id": str, "reason": str, "detail": str}
 _CHUNK = 1024 * 1024
 #: A summary has the first failures only; hundreds of thousands of sources fit.
 _SUMMARY_LIMIT = 256 * 1024 * 1024
@@ -57,6 +62,7 @@ class Case:
     Attributes:
         request_id, key_owner, reason: of the recovery request; empty where the keys were at hand.
         keys: ``{"key_id", "record", "group", "agents", "agent_ids"}`` of each key that was used.
+        missing: ``{"key_id", "reason", "detail"}`` of each key that was asked for and did not come.
         sources: ``{"src", "dest", "kind", ...}`` with the counts of each source.
         failures: the first items that did not come out, each with its reason.
         failed: how many did not.
@@ -72,6 +78,22 @@ class Case:
     failures: list[dict]
     failed: int
     requester_certificate: bytes = field(repr=False)
+    missing: list[dict] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A source that was read, a file or a folder of mails.
+
+    Attributes:
+        path: absolute.
+        read: its state when it was read (``output.state_of``, for a folder ``maildir.fingerprint``); empty: not known.
+        is_volume: an NTFS volume; only its path may be a link, as a device's is.
+    """
+
+    path: str
+    read: dict = field(default_factory=dict)
+    is_volume: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,18 +118,19 @@ def check_free(folder: str, dests: Iterable[str]) -> None:
     own = {os.path.join(folder, name) for name in (OUTPUTS, SOURCES, SUMMARY)}
     for path, dummy in _walk(folder):
         inside = any(path == dest or path.startswith(dest + "/") for dest in expected)
-        if not inside and path not in own and not os.path.basename(path).startswith(".keyops-"):
+        if not inside and path not in own and not is_leftover(os.path.basename(path)):
             raise FileError(f"{path}: it is not of this case, and would be signed as if it were; move it away")
 
 
-def seal(folder: str, inputs: Iterable[str], case: Case, signing_key: Any) -> str:
+def seal(folder: str, inputs: Iterable[Input], case: Case, signing_key: Any) -> str:
     """Make the folder read-only, write both lists and the signed summary; returns the summary's digest.
 
     Args:
-        inputs: absolute paths of what was read, files and folders.
+        inputs: what was read.
 
     Raises:
-        FileError: something in the folder is no regular file, or a file cannot be read or written.
+        FileError: something in the folder is no regular file, a file cannot be read or written, or a source is not as
+            it was when it was read.
     """
     _make_read_only(folder)
     inputs_list = _write_list(os.path.join(folder, SOURCES), _sums_of_inputs(inputs))
@@ -154,6 +177,9 @@ def _parse(payload: bytes) -> dict:
         check_digest(value[name]["sha256"])
     for key in value["keys"]:
         canonical.check_fields(key, _KEY, "key")
+        check_digest(key["key_id"])
+    for key in value["missing"]:
+        canonical.check_fields(key, _MISSING, "a missing key")
         check_digest(key["key_id"])
     if value["request_id"]:
         check_digest(value["request_id"])
@@ -221,6 +247,8 @@ def _make_read_only(folder: str) -> None:
     for path, status in _walk(folder):
         if not stat.S_ISREG(status.st_mode):
             raise FileError(f"{path}: it is no regular file, so it cannot be sealed; move it away")
+        if is_leftover(os.path.basename(path)):
+            raise FileError(f"{path}: another process writes there; end it, or move the file away, and run again")
         if stat.S_IMODE(status.st_mode) != 0o400:
             os.chmod(path, 0o400)
 
@@ -232,21 +260,62 @@ def _sums_below(folder: str) -> Iterator[tuple[str, str]]:
             yield name, _digest_of(path)
 
 
-def _sums_of_inputs(inputs: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for path in sorted(set(inputs)):
+def _sums_of_inputs(inputs: Iterable[Input]) -> Iterator[tuple[str, str]]:
+    by_path: dict[str, list[Input]] = {}
+    for one in inputs:
+        by_path.setdefault(one.path, []).append(one)
+    for path, same in sorted(by_path.items()):
+        states = [one.read for one in same if one.read]
         if os.path.isdir(path):
-            yield from ((one, _digest_of(one)) for one, status in _walk(path) if stat.S_ISREG(status.st_mode))
+            yield from ((one, _digest_of_input(one, [])) for one, found in _walk(path) if stat.S_ISREG(found.st_mode))
+            for state in states:
+                _require_as_read(path, maildir.fingerprint(path, with_times=True), state)
         else:
-            yield path, _digest_of(path)
+            place = os.path.realpath(path) if any(one.is_volume for one in same) else path
+            yield path, _digest_of_input(place, states)
+
+
+def _digest_of_input(path: str, states: list[dict]) -> str:
+    """Of what was opened, and not of what has its name a moment later."""
+    with _folders.opened(os.path.dirname(path)) as parent:
+        try:
+            descriptor = os.open(os.path.basename(path), _READ, dir_fd=parent)
+        except OSError as error:
+            raise file_error(error, path) from error
+    try:
+        for state in states:
+            _require_as_read(path, output.state_of(descriptor), state)
+        before = output.state_of(descriptor)
+        digest = _digest_of_open(descriptor, path)
+        _require_as_read(path, output.state_of(descriptor), before)
+        return digest
+    finally:
+        os.close(descriptor)
+
+
+def _require_as_read(path: str, found: dict, read: dict) -> None:
+    if found != read:
+        raise FileError(
+            f"{path}: it has changed since it was read, and nothing was sealed; stop what writes to it and run again"
+        )
 
 
 def _digest_of(path: str) -> str:
+    try:
+        descriptor = os.open(path, _READ)
+    except OSError as error:
+        raise file_error(error, path) from error
+    try:
+        return _digest_of_open(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _digest_of_open(descriptor: int, path: str) -> str:
     found = hashlib.sha256()
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK):
-                found.update(chunk)
+        while chunk := os.read(descriptor, _CHUNK):
+            found.update(chunk)
     except OSError as error:
         raise file_error(error, path) from error
     return found.hexdigest()

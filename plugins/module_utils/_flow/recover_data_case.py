@@ -72,6 +72,7 @@ class _Keys:
     decryptors: list[Decryptor]
     told: list[dict]
     problems: list[str] = field(default_factory=list)
+    missing: list[dict] = field(default_factory=list)
     request: open_requests.OpenRequest | None = None
 
 
@@ -108,7 +109,8 @@ def run(task: HostTask, sources: Sequence[Source], recover: Recover) -> FlowResu
         case = _case(task, found, keys, seal)
     digest = ""
     if not task.check_mode:
-        digest = sealed_folder.seal(seal.folder, [one.src for one in sources], case, seal.signing_key)  # 4
+        inputs = [_input(state_dir, one, row["kind"]) for one, row in zip(sources, found.results)]
+        digest = sealed_folder.seal(seal.folder, inputs, case, seal.signing_key)  # 4
         finished.forget(state_dir, sources)
     relay = {"unclosed": is_open, "summary": digest, "keys": keys.told, "failed": case.failed}
     warnings = [*found.warnings, *keys.problems]
@@ -131,6 +133,11 @@ def _seal_option(given: dict, sources: Sequence[Source]) -> _Seal:
     if certificate is None or key_id_of_certificate(certificate) != key_id_of_private_key(signing_key):
         raise OptionError("seal.signing_certificate: it belongs to another key than signing_key")
     return _Seal(folder, signing_key, certificate)
+
+
+def _input(state_dir: str, source: Source, kind: str) -> sealed_folder.Input:
+    known = finished.read(state_dir, source)
+    return sealed_folder.Input(source.src, known.before if known else {}, kind == "ntfs")
 
 
 def _require_requester(certificate: bytes, seal: _Seal) -> None:
@@ -175,6 +182,7 @@ def _of_request(task: HostTask, state_dir: str, request_id: str) -> _Keys:
             found = recovered_keys.open_key(key_id, opened, task.relay)
         except (RecoveryError, Refusal, FormatError) as error:
             failures.append(error)
+            keys.missing.append({"key_id": key_id, "reason": type(error).__name__, "detail": str(error)})
             keys.problems.append(f"key {key_id[:16]}... was not recovered: {error}")
             continue
         keys.decryptors.append(_decryptor(key_id, found, task.relay["keys"][key_id]["records"]))
@@ -209,6 +217,7 @@ def _case(task: HostTask, found: FlowResult, keys: _Keys, seal: _Seal) -> sealed
         host=request.host if request else "",
         reason=request.reason if request else "",
         keys=keys.told,
+        missing=_plain(keys.missing),
         sources=[_plain({name: value for name, value in row.items() if name != "changed"}) for row in found.results],
         failures=_plain(failures[:MOST_FAILURES]),
         failed=sum(row["failed"] for row in found.results),

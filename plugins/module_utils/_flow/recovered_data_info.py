@@ -18,7 +18,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity im
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import open_requests
 
-_TOLD = ("request_id", "key_owner", "host", "reason", "created", "keys", "sources", "failures", "failed")
+_TOLD = ("request_id", "key_owner", "host", "reason", "created", "keys", "missing", "sources", "failures", "failed")
 
 
 def run(task: HostTask) -> FlowResult:

@@ -60,6 +60,7 @@ def _of_request(task: ControllerTask, request_id: str) -> dict:
         told = _checked(task, reply.relay)
         warnings = _against_log(task.vault, request_id, told)
         used = told_keys.event_keys(task.vault, told["keys"], key_ids) if told["unclosed"] else []
+        used += [(key_id, "not recovered") for key_id in key_ids if key_id not in dict(used)]
     if told["unclosed"] and not task.check_mode:
         detail = f"{_detail(request_id, told['summary'])}, {told['failed']} failed"
         journal.write(task, "recover_data", "success", used, detail)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -88,7 +89,9 @@ def case_of(requester: Requester) -> sealed_folder.Case:
 
 
 def sealed(folder: Path, requester: Requester) -> str:
-    return sealed_folder.seal(str(folder), [str(folder.parent / "source")], case_of(requester), requester.key)
+    return sealed_folder.seal(
+        str(folder), [sealed_folder.Input(str(folder.parent / "source"))], case_of(requester), requester.key
+    )
 
 
 def by_the_page(folder: Path, requester: Requester) -> subprocess.CompletedProcess:
@@ -167,14 +170,39 @@ def test_links_and_special_files_are_not_sealed(folder: Path, requester: Request
     assert not sealed_folder.is_sealed(str(folder))
 
 
+def test_a_link_is_no_source_but_for_a_volume(folder: Path, requester: Requester) -> None:
+    link = folder.parent / "link"
+    link.symlink_to(folder.parent / "source")
+    with pytest.raises(FileError):
+        sealed_folder.seal(str(folder), [sealed_folder.Input(str(link))], case_of(requester), requester.key)
+    assert not sealed_folder.is_sealed(str(folder))
+    volume = sealed_folder.Input(str(link), is_volume=True)
+    sealed_folder.seal(str(folder), [volume], case_of(requester), requester.key)
+    assert (folder / "sources.sha256").read_text().endswith(f"  {link}\n")
+
+
 def test_only_a_folder_of_this_case_is_taken(folder: Path, requester: Requester) -> None:
     dests = [str(folder / "mail"), str(folder / "report.jsonl")]
     sealed_folder.check_free(str(folder), dests)
     sealed_folder.check_free(str(folder.parent / "none"), dests)
     with pytest.raises(FileError):
         sealed_folder.check_free(str(folder), dests[:1])
+    for name in (".keyops-evidence.pdf", ".keyops-0123456789abcdef.tmp.pdf", ".keyops-0123456789ABCDEF.tmp"):
+        (folder / name).write_text("planted")
+        with pytest.raises(FileError):
+            sealed_folder.check_free(str(folder), dests)
+        (folder / name).unlink()
+    # What a killed run left is no reason to stop, and is not sealed; what a living one holds is.
+    left = folder / ".keyops-0123456789abcdef.tmp"
+    left.write_text("half of a mail")
+    sealed_folder.check_free(str(folder), dests)
+    with left.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(FileError):
+            sealed(folder, requester)
     sealed(folder, requester)
     sealed_folder.check_free(str(folder), dests)
+    assert not left.exists()
     folder.chmod(0o750)
     with pytest.raises(FileError):
         sealed_folder.check_free(str(folder), dests)

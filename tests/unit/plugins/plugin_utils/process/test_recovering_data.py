@@ -140,6 +140,10 @@ def test_a_missing_generation_fails_or_is_reported(case: Case) -> None:
     summary = sealed_folder.verify(str(case.folder), None).summary
     assert (summary["failed"], summary["failures"][0]["reason"]) == (1, "NoKeyForData")
     assert case.key_ids["mid"] not in {key["key_id"] for key in summary["keys"]}
+    ((told, reason),) = [(one["key_id"], one["reason"]) for one in summary["missing"]]
+    assert (told, reason) == (case.key_ids["mid"], "QuorumNotReached")
+    assert dict(last_event(case).keys)[told] == "not recovered"
+    assert _look(case)["missing"] == summary["missing"]
 
 
 class _Killed(Exception):
@@ -241,7 +245,7 @@ def test_another_summary_than_the_logs_is_told(case: Case) -> None:
     facts = {name: summary[name] for name in sealed_folder.Case.__dataclass_fields__}
     facts["requester_certificate"] = canonical.decode(facts["requester_certificate"])
     key = load_pem_private_key((case.worker.folder / "requester.key").read_bytes(), None)
-    inputs = [row["src"] for row in summary["sources"]]
+    inputs = [sealed_folder.Input(row["src"]) for row in summary["sources"]]
     forged = sealed_folder.seal(str(case.folder), inputs, sealed_folder.Case(**facts), key)
     assert not sealed_folder.verify(str(case.folder), None).problems
     for check_mode in (True, False):
@@ -257,6 +261,43 @@ def test_another_summary_than_the_logs_is_told(case: Case) -> None:
         for dummy in range(70):  # more than are read at once
             event_log.append(vault, action="archive", outcome="success", actor="a", host="h")
     assert case.recover(request_id)["warnings"] == []
+
+
+@pytest.mark.parametrize("how", ["written", "replaced", "mail"])
+def test_a_source_that_changes_before_it_is_sealed_is_told(
+    case: Case, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    source, true = case.worker.folder / "new.p7m", sealed_folder._make_read_only
+    mails = case.worker.folder / "maildir"
+    for part in ("cur", "new", "tmp"):
+        (mails / part).mkdir(parents=True)
+    (mails / "new/1.host").write_bytes(b"Subject: plain\n\ntext\n")
+    options = case.options()
+    options["sources"].append({"src": str(mails), "dest": str(case.folder / "mails")})
+    kept = source.read_bytes()
+
+    def change(folder: str) -> None:
+        if how == "written":
+            source.write_bytes(b"another file altogether")
+        elif how == "replaced":  # with the same size and time
+            times = source.stat()
+            (source.parent / "other").write_bytes(bytes(len(kept)))
+            os.utime(source.parent / "other", ns=(times.st_atime_ns, times.st_mtime_ns))
+            (source.parent / "other").rename(source)
+        else:
+            (mails / "new/2.host").write_bytes(b"Subject: planted\n\ntext\n")
+        true(folder)
+
+    request_id = case.ask()
+    case.approve(request_id)
+    monkeypatch.setattr(sealed_folder, "_make_read_only", change)
+    with pytest.raises(FileError, match="it has changed since it was read"):
+        case.recover(request_id, **options)
+    assert not sealed_folder.is_sealed(str(case.folder)) and case.requests()
+    source.write_bytes(kept)
+    monkeypatch.setattr(sealed_folder, "_make_read_only", true)
+    assert case.recover(request_id, **options)["changed"]
+    assert not sealed_folder.verify(str(case.folder), None).problems
 
 
 def test_names_are_claims_and_agent_ids_are_not(case: Case) -> None:
