@@ -16,7 +16,6 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
@@ -24,15 +23,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import maildir, output
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.sealed_files import (
+    Input,
+    digest_of,
+    sums_of_inputs,
+    walk,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._drafts import NewFile, drafts_of, sync
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FileError,
     KeyopsError,
     SignatureInvalid,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._folders import file_error, is_leftover
+from ansible_collections.keyops.lifecycle.plugins.module_utils._folders import is_leftover
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
@@ -47,9 +51,7 @@ _FIELDS = {
 }
 _LIST = {"files": int, "sha256": str}
 _KEY = {"key_id": str, "record": int, "group": str, "agents": list, "agent_ids": list}
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
 _MISSING = {"key_id": str, "reason": str, "detail": str}
-_CHUNK = 1024 * 1024
 #: A summary has the first failures only; hundreds of thousands of sources fit.
 _SUMMARY_LIMIT = 256 * 1024 * 1024
 _MOST_TOLD = 20
@@ -82,21 +84,6 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Input:
-    """A source that was read, a file or a folder of mails.
-
-    Attributes:
-        path: absolute.
-        read: its state when it was read (``output.state_of``, for a folder ``maildir.fingerprint``); empty: not known.
-        is_volume: an NTFS volume; only its path may be a link, as a device's is.
-    """
-
-    path: str
-    read: dict = field(default_factory=dict)
-    is_volume: bool = False
-
-
-@dataclass(frozen=True)
 class Verified:
     """A sealed folder as it was found: the summary, when its signature verifies, and what is wrong with the rest."""
 
@@ -116,7 +103,7 @@ def check_free(folder: str, dests: Iterable[str]) -> None:
         raise FileError(f"{folder}: it must be a folder of this user's, with mode 0700, or not be there yet")
     expected = [os.path.normpath(dest) for dest in dests]
     own = {os.path.join(folder, name) for name in (OUTPUTS, SOURCES, SUMMARY)}
-    for path, dummy in _walk(folder):
+    for path, dummy in walk(folder):
         inside = any(path == dest or path.startswith(dest + "/") for dest in expected)
         if not inside and path not in own and not is_leftover(os.path.basename(path)):
             raise FileError(f"{path}: it is not of this case, and would be signed as if it were; move it away")
@@ -133,7 +120,7 @@ def seal(folder: str, inputs: Iterable[Input], case: Case, signing_key: Any) -> 
             it was when it was read.
     """
     _make_read_only(folder)
-    inputs_list = _write_list(os.path.join(folder, SOURCES), _sums_of_inputs(inputs))
+    inputs_list = _write_list(os.path.join(folder, SOURCES), sums_of_inputs(inputs))
     outputs_list = _write_list(os.path.join(folder, OUTPUTS), _sums_below(folder))
     value = {name: getattr(case, name) for name in _FIELDS if name not in ("created", "outputs", "inputs")}
     value.update(format=_VERSION, created=times.text(times.now()), outputs=outputs_list, inputs=inputs_list)
@@ -189,7 +176,7 @@ def _parse(payload: bytes) -> dict:
 def _problems(folder: str, summary: dict) -> Iterator[str]:
     for name, listed in ((OUTPUTS, summary["outputs"]), (SOURCES, summary["inputs"])):
         try:
-            if _digest_of(os.path.join(folder, name)) != listed["sha256"]:
+            if digest_of(os.path.join(folder, name)) != listed["sha256"]:
                 yield f"{name}: it is not the list that was signed"
                 return
         except KeyopsError as error:
@@ -197,7 +184,7 @@ def _problems(folder: str, summary: dict) -> Iterator[str]:
             return
     expected = _read_list(os.path.join(folder, OUTPUTS))
     told = 0
-    for path, status in _walk(folder):
+    for path, status in walk(folder):
         name = os.path.relpath(path, folder)
         if name in (OUTPUTS, SUMMARY):
             continue
@@ -213,28 +200,9 @@ def _problems(folder: str, summary: dict) -> Iterator[str]:
 def _problem_of(path: str, status: os.stat_result, wanted: str | None) -> str:
     if wanted is None:
         return "it was not there when the folder was sealed"
-    if not stat.S_ISREG(status.st_mode) or _digest_of(path) != wanted:
+    if not stat.S_ISREG(status.st_mode) or digest_of(path) != wanted:
         return "its content is not what was sealed"
     return "" if stat.S_IMODE(status.st_mode) == 0o400 else "its mode is not 0400"
-
-
-def _walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Everything below the folder but folders, sorted, with ``lstat``; links are told and not followed.
-
-    Raises:
-        FileError: a folder cannot be read.
-    """
-
-    def failed(error: OSError) -> None:
-        raise file_error(error, str(error.filename))
-
-    for parent, folders, names in os.walk(folder, onerror=failed):
-        folders.sort()
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        for name in sorted([*names, *links]):
-            path = os.path.join(parent, name)
-            with contextlib.suppress(FileNotFoundError):
-                yield path, os.lstat(path)
 
 
 def _make_read_only(folder: str) -> None:
@@ -244,7 +212,7 @@ def _make_read_only(folder: str) -> None:
         for name in folders:
             if not os.path.islink(os.path.join(parent, name)):
                 os.chmod(os.path.join(parent, name), 0o700)
-    for path, status in _walk(folder):
+    for path, status in walk(folder):
         if not stat.S_ISREG(status.st_mode):
             raise FileError(f"{path}: it is no regular file, so it cannot be sealed; move it away")
         if is_leftover(os.path.basename(path)):
@@ -254,71 +222,10 @@ def _make_read_only(folder: str) -> None:
 
 
 def _sums_below(folder: str) -> Iterator[tuple[str, str]]:
-    for path, dummy in _walk(folder):
+    for path, dummy in walk(folder):
         name = os.path.relpath(path, folder)
         if name not in (OUTPUTS, SUMMARY):
-            yield name, _digest_of(path)
-
-
-def _sums_of_inputs(inputs: Iterable[Input]) -> Iterator[tuple[str, str]]:
-    by_path: dict[str, list[Input]] = {}
-    for one in inputs:
-        by_path.setdefault(one.path, []).append(one)
-    for path, same in sorted(by_path.items()):
-        states = [one.read for one in same if one.read]
-        if os.path.isdir(path):
-            yield from ((one, _digest_of_input(one, [])) for one, found in _walk(path) if stat.S_ISREG(found.st_mode))
-            for state in states:
-                _require_as_read(path, maildir.fingerprint(path, with_times=True), state)
-        else:
-            place = os.path.realpath(path) if any(one.is_volume for one in same) else path
-            yield path, _digest_of_input(place, states)
-
-
-def _digest_of_input(path: str, states: list[dict]) -> str:
-    """Of what was opened, and not of what has its name a moment later."""
-    with _folders.opened(os.path.dirname(path)) as parent:
-        try:
-            descriptor = os.open(os.path.basename(path), _READ, dir_fd=parent)
-        except OSError as error:
-            raise file_error(error, path) from error
-    try:
-        for state in states:
-            _require_as_read(path, output.state_of(descriptor), state)
-        before = output.state_of(descriptor)
-        digest = _digest_of_open(descriptor, path)
-        _require_as_read(path, output.state_of(descriptor), before)
-        return digest
-    finally:
-        os.close(descriptor)
-
-
-def _require_as_read(path: str, found: dict, read: dict) -> None:
-    if found != read:
-        raise FileError(
-            f"{path}: it has changed since it was read, and nothing was sealed; stop what writes to it and run again"
-        )
-
-
-def _digest_of(path: str) -> str:
-    try:
-        descriptor = os.open(path, _READ)
-    except OSError as error:
-        raise file_error(error, path) from error
-    try:
-        return _digest_of_open(descriptor, path)
-    finally:
-        os.close(descriptor)
-
-
-def _digest_of_open(descriptor: int, path: str) -> str:
-    found = hashlib.sha256()
-    try:
-        while chunk := os.read(descriptor, _CHUNK):
-            found.update(chunk)
-    except OSError as error:
-        raise file_error(error, path) from error
-    return found.hexdigest()
+            yield name, digest_of(path)
 
 
 def _write_list(path: str, sums: Iterable[tuple[str, str]]) -> dict:

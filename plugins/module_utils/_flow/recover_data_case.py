@@ -27,7 +27,7 @@ from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done as finished
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_folder
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_files, sealed_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import MOST_FAILURES, Source
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -135,9 +135,9 @@ def _seal_option(given: dict, sources: Sequence[Source]) -> _Seal:
     return _Seal(folder, signing_key, certificate)
 
 
-def _input(state_dir: str, source: Source, kind: str) -> sealed_folder.Input:
+def _input(state_dir: str, source: Source, kind: str) -> sealed_files.Input:
     known = finished.read(state_dir, source)
-    return sealed_folder.Input(source.src, known.before if known else {}, kind == "ntfs")
+    return sealed_files.Input(source.src, known.before if known else {}, kind == "ntfs")
 
 
 def _require_requester(certificate: bytes, seal: _Seal) -> None:

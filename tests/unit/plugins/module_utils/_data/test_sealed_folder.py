@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_folder
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_files, sealed_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FileError,
     FileMissing,
@@ -90,7 +90,7 @@ def case_of(requester: Requester) -> sealed_folder.Case:
 
 def sealed(folder: Path, requester: Requester) -> str:
     return sealed_folder.seal(
-        str(folder), [sealed_folder.Input(str(folder.parent / "source"))], case_of(requester), requester.key
+        str(folder), [sealed_files.Input(str(folder.parent / "source"))], case_of(requester), requester.key
     )
 
 
@@ -174,9 +174,9 @@ def test_a_link_is_no_source_but_for_a_volume(folder: Path, requester: Requester
     link = folder.parent / "link"
     link.symlink_to(folder.parent / "source")
     with pytest.raises(FileError):
-        sealed_folder.seal(str(folder), [sealed_folder.Input(str(link))], case_of(requester), requester.key)
+        sealed_folder.seal(str(folder), [sealed_files.Input(str(link))], case_of(requester), requester.key)
     assert not sealed_folder.is_sealed(str(folder))
-    volume = sealed_folder.Input(str(link), is_volume=True)
+    volume = sealed_files.Input(str(link), is_volume=True)
     sealed_folder.seal(str(folder), [volume], case_of(requester), requester.key)
     assert (folder / "sources.sha256").read_text().endswith(f"  {link}\n")
 

@@ -17,7 +17,7 @@ import story
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from departed import Case
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_folder
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_files, sealed_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FileError,
     FormatError,
@@ -245,7 +245,7 @@ def test_another_summary_than_the_logs_is_told(case: Case) -> None:
     facts = {name: summary[name] for name in sealed_folder.Case.__dataclass_fields__}
     facts["requester_certificate"] = canonical.decode(facts["requester_certificate"])
     key = load_pem_private_key((case.worker.folder / "requester.key").read_bytes(), None)
-    inputs = [sealed_folder.Input(row["src"]) for row in summary["sources"]]
+    inputs = [sealed_files.Input(row["src"]) for row in summary["sources"]]
     forged = sealed_folder.seal(str(case.folder), inputs, sealed_folder.Case(**facts), key)
     assert not sealed_folder.verify(str(case.folder), None).problems
     for check_mode in (True, False):
