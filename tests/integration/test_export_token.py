@@ -116,7 +116,7 @@ def test_a_key_gets_into_the_card_as_its_usage_wants_it(
 
 
 def test_the_key_works_in_the_card(card: Card) -> None:
-    card.bring("mail", "key_transport")
+    key_id = card.bring("mail", "key_transport")["results"][0]["key_id"]
     public = card.station.folder / "public.pem"
     public.write_bytes(openssl("x509", "-in", card.station.folder / "mail.pem", "-pubkey", "-noout"))
     (card.station.folder / "text").write_text("to Alice")
@@ -124,7 +124,7 @@ def test_the_key_works_in_the_card(card: Card) -> None:
     openssl("pkeyutl", "-encrypt", "-pubin", "-inkey", public, "-in", card.station.folder / "text", "-out", sealed)
     opened = card.station.folder / "opened"
     done = card.token.tool(
-        *("--decrypt", "--mechanism", "RSA-PKCS", "--label", "mail"),
+        *("--decrypt", "--mechanism", "RSA-PKCS", "--id", key_id[:40]),  # it does not look at a label here
         *("--input-file", str(sealed), "--output-file", str(opened)),
     )
     assert opened.read_text() == "to Alice", done.stderr
