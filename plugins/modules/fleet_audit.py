@@ -183,7 +183,7 @@ EXAMPLES = r"""
       paths: [/etc, /srv]
   register: seen
   ignore_unreachable: true
-  failed_when: false
+  failed_when: false # a host that fails is a finding, KL026
 
 - name: Judge the fleet
   keyops.lifecycle.fleet_audit:

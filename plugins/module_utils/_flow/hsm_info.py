@@ -63,11 +63,7 @@ def locked_for_logins(wanted: Sequence[tuple[str, str | None]], task: HostTask) 
         with contextlib.suppress(KeyopsError):
             named = uri.parse(text)
             paths |= {named.module_path} if named.module_path and (pin or named.pin_file) else set()
-    if lock_folder(state_dir, task.check_mode) is None:
-        paths = set()
-    with contextlib.ExitStack() as locks:
-        for path in sorted(paths):  # in one order, so that two tasks never wait for each other
-            locks.enter_context(keys.locked(state_dir, path))
+    with keys.all_locked(lock_folder(state_dir, task.check_mode), paths):
         yield
 
 

@@ -15,7 +15,6 @@ process at a time does this for a library (a lock), or two would make two tokens
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,10 +77,7 @@ def run(task: HostTask) -> FlowResult:
     if len({(wish.library, wish.label) for wish in wishes}) < len(wishes):
         raise OptionError("tokens: two items have the same library and label; name each token once")
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
-    with contextlib.ExitStack() as locks:
-        for path in sorted({wish.library for wish in wishes}):
-            if lock_folder(state_dir, task.check_mode):
-                locks.enter_context(keys.locked(state_dir, path))
+    with keys.all_locked(lock_folder(state_dir, task.check_mode), [wish.library for wish in wishes]):
         decisions = [_decide(wish) for wish in wishes]
         outcomes = [_predicted(one) if task.check_mode else _carried_out(_still_new(one)) for one in decisions]
     rows = [row for row, dummy in outcomes]

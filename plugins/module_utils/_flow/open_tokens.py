@@ -141,9 +141,7 @@ class OpenTokens:
             OptionError: two items disagree about the PIN of one token.
         """
         with contextlib.ExitStack() as stack:
-            for path in sorted({str(one.uri.module_path) for one in self._asked}):
-                if self._lock_in is not None:
-                    stack.enter_context(keys.locked(self._lock_in, path))
+            stack.enter_context(keys.all_locked(self._lock_in, [str(one.uri.module_path) for one in self._asked]))
             for one in self._asked:
                 with named(one.key):
                     self._find(one)

@@ -86,9 +86,7 @@ def opened(asked: Sequence[Asked], lock_in: str | None = None) -> Iterator[list[
     """
     with contextlib.ExitStack() as stack:
         known: dict[tuple[str, str], tuple[str, list[objects.TokenObject]]] = {}
-        with contextlib.ExitStack() as locks:
-            for path in sorted({str(one.uri.module_path) for one in asked} if lock_in else ()):
-                locks.enter_context(keys.locked(str(lock_in), path))
+        with keys.all_locked(lock_in, [str(one.uri.module_path) for one in asked]):
             found = [_opened(one, known, stack) for one in asked]
         yield found
 

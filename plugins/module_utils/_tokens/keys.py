@@ -23,7 +23,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -280,6 +280,18 @@ def _number_of(kind: Any, key_type: Any) -> Any:
 _PATIENCE = 900
 #: Process, state folder and library of the locks that are held here.
 _HELD: set[tuple[int, str, str]] = set()
+
+
+@contextlib.contextmanager
+def all_locked(state_dir: str | None, libraries: Iterable[str]) -> Iterator[None]:
+    """``locked`` for every library of a task, in one order for all tasks, so that two never wait for each other.
+
+    Without a state folder nothing is locked.
+    """
+    with contextlib.ExitStack() as locks:
+        for library in sorted({os.path.realpath(one) for one in libraries} if state_dir else ()):
+            locks.enter_context(locked(str(state_dir), library))
+        yield
 
 
 @contextlib.contextmanager
