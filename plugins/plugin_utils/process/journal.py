@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import KeyopsError, RecoveryError, Refusal
+from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.share_text import shown
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostFailed
 
@@ -23,14 +24,15 @@ def write(
     Args:
         action: for example ``archive``.
         outcome: ``success``, ``refused``, ``failed`` or ``alarm``.
-        keys: pairs of key ID (or the empty string) and a detail.
+        keys: pairs of key ID (or the empty string) and a detail. Places, file names and messages come from hosts: an
+            event has no control characters, whoever wrote them.
     """
     return event_log.append(
         task.vault,
         action=action,
         outcome=outcome,
-        keys=list(keys),
-        detail=detail[:1000],
+        keys=[(key_id, shown(text)) for key_id, text in keys],
+        detail=shown(detail)[:1000],
         actor=task.actor,
         host=task.host,
         signing_key=task.log_signing_key,

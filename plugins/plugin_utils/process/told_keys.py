@@ -16,7 +16,6 @@ from typing import Any
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
-from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing.share_text import shown
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import numbered
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract import Vault
 
@@ -60,7 +59,7 @@ def _detail(told: Mapping[str, Any], revisions: Iterable[bytes]) -> str:
         ids = told["agent_ids"]
         if ids and all(isinstance(agent_id, str) and agent_id in names for agent_id in ids):
             agents = ", ".join(f"{names[agent_id]} ({agent_id[:16]})" for agent_id in dict.fromkeys(ids))
-            return shown(f"group {told['group']}: {agents}")
+            return f"group {told['group']}: {agents}"
     raise FormatError(f"key {told['key_id'][:16]}...: the vault has no record with the agents that the host names")
 
 
