@@ -38,7 +38,7 @@ class Made:
 
     Attributes:
         digest: SHA-256 of the file; empty for a key on a token.
-        facts: public facts (_flow/export_wishes.py).
+        facts: public facts (_flow/export_sources.py).
         keys: ``{"key", "key_id"}`` of each key.
         password_digest: SHA-256 of the message with its password, or empty.
         pending: base64 of that message, as long as the vault does not have it; ciphertext.

@@ -6,9 +6,9 @@
 
 This is the one place where a private key leaves its file on purpose (DESIGN, rule 2), and it leaves under a password:
 
-1. Everything is read, judged and compared before anything is written; one error, and nothing is.
-2. A file that is there is opened, or known from this host's own notes. One that holds a key which would be lost, that
-   does not open, or that is not known is left alone, unless forced.
+1. Everything is read, judged (_flow/export_sources.py) and compared (_flow/export_plan.py) before anything is written;
+   one error, and nothing is.
+2. What is there and would be lost is left alone, unless forced.
 3. The note comes first, then the message with a generated password, then the file: whatever a kill leaves, the next run
    goes on. A generated password is never in a result, in a relay or in a note; only sealed to its owner.
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
@@ -30,60 +30,27 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._delivery import 
     exported,
     passwords,
     pkcs12_mac,
-    pkcs12_open,
     pkcs12_write,
-    profiles,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._delivery.exported import Made
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     KeyExists,
-    KeyNotFound,
-    KeyUnreadable,
     OptionError,
     WrongKeyRecovered,
-    WrongPassphrase,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._files import ExistingFile, NewFile
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import export_wishes as wishing
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_wishes import Source, Wish
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import export_plan, export_sources, export_wishes
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_plan import Plan
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_sources import Source
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_wishes import Wish
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import load_sound
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pem, reference
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import pem, reference
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import PrivateKey
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
 _MEDIA_TYPES = {"pkcs12": "application/x-pkcs12", "pkcs8": "application/pkcs8-encrypted"}
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What will be done for one wish.
-
-    Attributes:
-        action: ``created``, ``replaced``, ``adjusted`` (mode or owner), ``kept``, or ``delivered``: it was, and the key
-            has left this host since.
-        existing, message: the files that are there.
-        before: public facts of what is there, or None.
-        facts: of what will be there.
-        known: this host's notes about the destination.
-        warnings: for the user.
-    """
-
-    wish: Wish
-    sources: Sequence[Source] = field(repr=False)
-    action: str
-    facts: dict
-    before: dict | None = None
-    existing: ExistingFile | None = field(default=None, repr=False)
-    message: ExistingFile | None = field(default=None, repr=False)
-    known: tuple[Made, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def writes(self) -> bool:
-        return self.action in ("created", "replaced")
 
 
 def run(task: HostTask) -> FlowResult:
@@ -96,16 +63,16 @@ def run(task: HostTask) -> FlowResult:
     state_dir = task.params["state_dir"] or _receipts.default_state_dir()
     if task.step == "close":
         return _close(state_dir, task.relay["told"])
-    wishes = wishing.read_wishes(task.params["exports"])
+    wishes = export_wishes.read_wishes(task.params["exports"])
     known = [exported.read(state_dir, wish.dest) for wish in wishes]
     allowed = (task.relay or {}).get("signing", [])
-    sources, warnings = wishing.read_sources(wishes, known, state_dir, allowed, task.check_mode)
+    sources, warnings = export_sources.read_sources(wishes, known, state_dir, allowed, task.check_mode)
     if task.step == "facts":
         return FlowResult(
             False, [_known_key(wish, one) for wish, many in zip(wishes, sources) for one in many if one.facts]
         )
     with _tokens(task, wishes, state_dir) as on_tokens:
-        plans = [_plan(*one, on_tokens) for one in zip(wishes, sources, known)]
+        plans = [export_plan.plan(*one, on_tokens) for one in zip(wishes, sources, known)]
         done = [_carried_out(plan, state_dir, on_tokens) if not task.check_mode else (plan, None) for plan in plans]
     rows = [_row(plan, made) for plan, made in done]
     warnings += [text for plan in plans for text in plan.warnings]
@@ -146,147 +113,10 @@ def _untold(wishes: Sequence[Wish], state_dir: str) -> list[dict]:
     return found
 
 
-# --- what is to be done ------------------------------------------------------------------------------------------
-
-
-def _plan(wish: Wish, sources: Sequence[Source], known: tuple[Made, ...], on_tokens: Any) -> _Plan:
-    facts = wishing.facts_of(wish, sources)
-    plan = _Plan(wish, sources, "created", facts, known=known, warnings=_incomplete(wish, sources))
-    if wish.format == "token":
-        return replace(plan, **on_tokens.plan(wish, sources[0], known))
-    existing = _files.read_existing(wish.dest)
-    gone = [one for one in sources if one.facts is None and one.key_id]
-    if gone:
-        return _remembered(replace(plan, existing=existing), gone)
-    if existing is None:
-        plan = replace(plan, message=_message_there(wish, known))
-        wishing.require_folder(wish)
-        return plan
-    before = _facts_there(wish, existing, known)
-    if before is not None and before == facts:
-        differs = _files.needs_attributes(existing, wish.mode, wish.item["owner"], wish.item["group"])
-        return replace(plan, action="adjusted" if differs else "kept", before=before, existing=existing, facts=before)
-    _require_nothing_lost(wish, sources, before)
-    wishing.require_folder(wish)
-    message = _message_there(wish, known)
-    return replace(plan, action="replaced", before=before, existing=existing, message=message)
-
-
-def _incomplete(wish: Wish, sources: Sequence[Source]) -> tuple[str, ...]:
-    bare = [one.item["key"] for one in sources if one.facts and one.certificate is None]
-    if wish.format != "pkcs12" or not bare:
-        return ()
-    return (f"{wish.dest}: {', '.join(bare)} goes without a certificate, and most programs import no such key",)
-
-
-def _remembered(plan: _Plan, gone: Sequence[Source]) -> _Plan:
-    """A key that has left this host was delivered, if what is wanted is what was made.
-
-    Raises:
-        KeyNotFound: something else is wanted of it.
-    """
-    newest, wanted = plan.known[-1], {one.key_id for one in plan.sources}
-    had = {key["key_id"] for key in newest.keys}
-    members = ("format", "profile", "mac", "password_to", "encrypted_to", "form")
-    differs = [name for name in members if newest.facts.get(name) != plan.facts[name]]
-    # Of what has left, certificate and name may have left too.
-    there = [one for one in plan.facts["keys"] if one["key_id"] not in {source.key_id for source in gone}]
-    if wanted != had or differs or any(one not in newest.facts["keys"] for one in there):
-        raise KeyNotFound(
-            f"{gone[0].item['key']}: the key was exported to {plan.wish.dest} before and is not on this host any more; "
-            "what is wanted now is something else, so recover the key, or leave the export as it was"
-        )
-    same = plan.existing is not None and canonical.digest(plan.existing.content) == newest.digest
-    warning = f"{plan.wish.dest}: it was taken away, or changed, since its key was exported and left this host"
-    return replace(plan, action="delivered", facts=newest.facts, warnings=() if same else (warning,))
-
-
-def _message_there(wish: Wish, known: tuple[Made, ...]) -> ExistingFile | None:
-    """What lies where the message with the password goes.
-
-    Raises:
-        KeyExists: it is something else.
-    """
-    if not wish.handover or wish.handover.dest is None:
-        return None
-    existing = _files.read_existing(wish.handover.dest)
-    mine = {one.password_digest for one in known}
-    if existing is not None and canonical.digest(existing.content) not in mine and not wish.item["force"]:
-        raise KeyExists(
-            f"password_to.dest: {wish.handover.dest} is no message of this module for {wish.dest}; it stays: name "
-            "another place, or give force: true"
-        )
-    return existing
-
-
-def _facts_there(wish: Wish, existing: ExistingFile, known: tuple[Made, ...]) -> dict | None:
-    """Public facts of the file that is there; None when it cannot be known and is to be replaced by force.
-
-    Raises:
-        KeyExists, WrongPassphrase, KeyUnreadable: it cannot be known.
-    """
-    if not wish.opens_here:
-        digest = canonical.digest(existing.content)
-        for one in known:
-            if one.digest == digest:
-                return one.facts
-        if wish.item["force"]:
-            return None
-        raise KeyExists(
-            f"{wish.dest}: there is another file than this host made, and it cannot be opened to compare it; it stays: "
-            "move it away, or give force: true"
-        )
-    try:
-        return _opened(wish, existing.content)
-    except (WrongPassphrase, KeyUnreadable) as error:
-        if wish.item["force"]:
-            return None
-        raise type(error)(
-            f"{wish.dest}: {error}. It stays: give its password, move it away, or give force: true to replace it"
-        ) from error
-
-
-def _opened(wish: Wish, content: bytes) -> dict:
-    password = wish.item["password"]
-    nothing: dict = {"password_to": None, "encrypted_to": None, "form": None}
-    if wish.format == "pkcs8":
-        facts = key_file.facts_of(content, password)
-        if facts.container != "encrypted-pkcs8":
-            raise KeyUnreadable("it is no encrypted PKCS#8")
-        found = pem.private_key_block(content).content if pem.looks_like_pem(content) else content
-        scheme = profiles.scheme_of(der.read_sequence(found)[0].whole)
-        key = {"key_id": facts.key_id, "certificate": None, "friendly_name": None}
-        profile = profiles.profile_of([scheme], None)
-        return {"format": "pkcs8", "profile": profile, "mac": None, "keys": [key], "chain": [], **nothing}
-    opened = pkcs12_open.read(content, password)
-    keys = [
-        {"key_id": one.key_id, "certificate": one.certificate, "friendly_name": one.friendly_name}
-        for one in opened.keys
-    ]
-    mac = f"{opened.mac.kind}-{opened.mac.hash}"
-    profile = opened.profile
-    if opened.mac.iterations != profiles.PROFILES.get(profile, wish.profile).iterations:
-        profile = "other"
-    return {"format": "pkcs12", "profile": profile, "mac": mac, "keys": keys, "chain": list(opened.chain), **nothing}
-
-
-def _require_nothing_lost(wish: Wish, sources: Sequence[Source], before: dict | None) -> None:
-    """Raise KeyExists when the file holds a key that would not be in the new one."""
-    if before is None or wish.item["force"]:
-        return
-    wanted = {one.key_id for one in sources}
-    lost = [one["key_id"] for one in before["keys"] if one["key_id"] not in wanted]
-    if lost:
-        raise KeyExists(
-            f"{wish.dest}: it holds the key {lost[0][:16]}..., which is not among keys and would be lost; name it too, "
-            "choose another file, or give force: true"
-        )
-
-
 # --- doing it ----------------------------------------------------------------------------------------------------
 
 
-def _carried_out(plan: _Plan, state_dir: str, on_tokens: Any) -> tuple[_Plan, Made | None]:
+def _carried_out(plan: Plan, state_dir: str, on_tokens: Any) -> tuple[Plan, Made | None]:
     wish = plan.wish
     if plan.action == "adjusted" and plan.existing:
         _files.set_attributes(plan.existing, wish.mode, wish.item["owner"], wish.item["group"])
@@ -322,12 +152,12 @@ def _loaded(source: Source) -> PrivateKey:
     return key
 
 
-def _made(plan: _Plan, digest: str) -> Made:
+def _made(plan: Plan, digest: str) -> Made:
     keys = [{"key": one.item["key"], "key_id": str(one.key_id)} for one in plan.sources]
     return Made(digest, plan.facts, keys, created=times.text(times.now()))
 
 
-def _protected(plan: _Plan, keys: Sequence[PrivateKey], password: str) -> bytes:
+def _protected(plan: Plan, keys: Sequence[PrivateKey], password: str) -> bytes:
     wish = plan.wish
     if wish.format == "pkcs8":
         return pem.write("ENCRYPTED PRIVATE KEY", pkcs12_write.encrypt(keys[0].pkcs8, password, wish.profile))
@@ -363,7 +193,7 @@ def _write(wish: Wish, path: str, content: bytes, seen: ExistingFile | None) -> 
 # --- telling it --------------------------------------------------------------------------------------------------
 
 
-def _row(plan: _Plan, made: Made | None) -> dict:
+def _row(plan: Plan, made: Made | None) -> dict:
     wish = plan.wish
     keys = [
         {
@@ -388,13 +218,13 @@ def _row(plan: _Plan, made: Made | None) -> dict:
     }
 
 
-def _digest_of(plan: _Plan, made: Made | None) -> str | None:
+def _digest_of(plan: Plan, made: Made | None) -> str | None:
     if plan.writes or plan.existing is None:
         return (made.digest or None) if made else None
     return hashlib.sha256(plan.existing.content).hexdigest()
 
 
-def _diff(plans: Sequence[_Plan]) -> list[dict]:
+def _diff(plans: Sequence[Plan]) -> list[dict]:
     changing = [plan for plan in plans if plan.action in ("created", "replaced", "adjusted")]
     return [
         {
@@ -407,7 +237,7 @@ def _diff(plans: Sequence[_Plan]) -> list[dict]:
     ]
 
 
-def _shown(plan: _Plan, facts: dict | None, existing: ExistingFile | None) -> dict:
+def _shown(plan: Plan, facts: dict | None, existing: ExistingFile | None) -> dict:
     if facts is None:
         return {"unknown content": canonical.digest(existing.content)} if existing else {}
     mode = existing.mode if existing else plan.wish.mode

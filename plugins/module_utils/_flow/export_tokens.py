@@ -23,7 +23,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     KeyopsError,
     UnsafeTokenRefused,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_wishes import Source, Wish
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_sources import Source
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_wishes import Wish
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.open_tokens import (
     Asked,
     OpenToken,
