@@ -25,6 +25,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
     efs_write,
     ntfs,
     ntfsdecrypt,
+    output,
     pool,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
@@ -86,6 +87,19 @@ def is_volume(path: str) -> bool:
         )
     except OSError:
         return False
+    finally:
+        os.close(descriptor)
+
+
+def state_of(path: str) -> dict:
+    """The state of an image, by which a change is noticed; of a device, which has none: empty.
+
+    Raises:
+        FileError: it cannot be opened.
+    """
+    descriptor = _open_volume(path)
+    try:
+        return output.state_of(descriptor) if stat.S_ISREG(os.fstat(descriptor).st_mode) else {}
     finally:
         os.close(descriptor)
 

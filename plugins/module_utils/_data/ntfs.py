@@ -39,6 +39,8 @@ _LONGEST_LIST = 1 << 20
 _DEEPEST = 256
 #: How many further records are read in all, and for each record of the table: a bound for a volume that is made up.
 _MOST_FURTHER, _FURTHER_EACH = 100_000, 32
+#: How often the image's size may be read as lists of attributes: a file is looked at more than once.
+_LISTS = 8
 
 
 class Volume:
@@ -68,6 +70,7 @@ class Volume:
         # Its first record says where the table is, perhaps by way of further records in the part that it tells itself.
         one = self._record_size
         self._left = _MOST_FURTHER
+        self._lists_left = _LISTS * self.there
         self._use_table(Attribute(DATA, "", 0, one, one, runs=(Run(table, one // self.cluster + 1),)))
         self._use_table(self._own_data(ntfs_record.joined(ntfs_record.pieces(self._record(0)))))
         self._use_table(self._own_data(self.entry(0).attributes))
@@ -207,8 +210,14 @@ class Volume:
 
     def _further(self, pieces: list[ntfs_record.Piece], number: int) -> list[int]:
         """The records beside the first one of an entry with many attributes."""
-        listed = [one for one in pieces if one.kind == ATTRIBUTE_LIST]
-        return ntfs_record.listed(self.read(ntfs_record.joined(listed)[0], _LONGEST_LIST), number) if listed else []
+        pieces = [one for one in pieces if one.kind == ATTRIBUTE_LIST]
+        if not pieces:
+            return []
+        attribute = ntfs_record.joined(pieces)[0]
+        self._lists_left -= attribute.size
+        if self._lists_left < 0:
+            raise FormatError("the lists of attributes of the volume are larger than the volume")
+        return ntfs_record.listed(self.read(attribute, _LONGEST_LIST), number)
 
     def containing(self, text: bytes) -> Iterator[int]:
         """Numbers of the entries that have these bytes in one of their records, each once, ascending by place found.

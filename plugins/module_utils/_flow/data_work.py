@@ -214,8 +214,7 @@ class Work:
             before = output.state_of(file)
             told = self._progress.bytes_of(before["size"], stream.tally)
             mbox.recover(file, before["size"], self._keys, written, stream.tally, told)
-            if output.state_of(file) != before:
-                raise FileError(f"{source.src}: it changed while it was read; stop what writes to it and run again")
+            _require_unchanged(source.src, before, output.state_of(file))
             if there is not None and written.is_at(source.dest):
                 self._keep(stream, before, there)
                 return
@@ -237,12 +236,14 @@ class Work:
 
     def _volume(self, stream: _Stream) -> None:
         told = self._progress.bytes_of(0, stream.tally)
+        before = efs.state_of(stream.source.src)
         for one in efs.recover(stream.source, self._keys, self._task.check_mode):
             stream.tally.add(one.item)
             told(0)
             if one.changed:
                 self._changed.add(stream.number)
-        self._keep(stream, {}, {})
+        _require_unchanged(stream.source.src, before, efs.state_of(stream.source.src))
+        self._keep(stream, before, {})
 
     def _keep(self, stream: _Stream, before: dict, after: dict) -> None:
         self._done[stream.number] = Done(stream.source, before, after, self._offered, stream.tally.facts())
@@ -282,6 +283,11 @@ class Work:
 
 def _failure(error: KeyopsError) -> Item:
     return Item("", FAILED, type(error).__name__, str(error))
+
+
+def _require_unchanged(path: str, before: dict, after: dict) -> None:
+    if before != after:
+        raise FileError(f"{path}: it changed while it was read; stop what writes to it and run again")
 
 
 def _is_as_left(known: Done) -> bool:

@@ -15,15 +15,17 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import efs_image
 import encrypted_mail
 import pytest
 from encrypted_mail import ENTITY, Person
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import mbox, outcome, output
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done, efs, mbox, outcome, output
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover_data
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
@@ -410,3 +412,22 @@ def test_a_mailbox_that_changes_is_an_error(scene: Scene, tmp_path: Path) -> Non
             mbox.recover(
                 file.fileno(), size, [scene.old.decryptor()], output.Nowhere(), outcome.Tally(), lambda _done: None
             )
+
+
+def test_an_image_that_changes_is_an_error(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, dest = tmp_path / "image", tmp_path / "out"
+    efs_image.make_image(image, [])
+    result = scene.run((image, dest))
+    assert result.results[0]["failed"] == 0
+    (source,) = [outcome.Source(str(image), str(dest), "ntfs", ())]
+    known = done.read(str(tmp_path / "state"), source)
+    assert known is not None and known.before == output.state_at(str(image))  # which sealing compares
+
+    def while_another_writes(*arguments: Any) -> Iterator[efs.Outcome]:
+        yield from recover(*arguments)
+        image.write_bytes(image.read_bytes() + b"\0")
+
+    recover = efs.recover
+    monkeypatch.setattr(efs, "recover", while_another_writes)
+    (row,) = scene.run((image, dest)).results
+    assert "it changed while it was read" in row["failures"][0]["detail"]
