@@ -146,7 +146,7 @@ def recover(task: ControllerTask) -> dict:
         relay = {"head": {"number": head.number, "digest": head.digest}, "keys": keys}
         reply = task.call("recover", relay, keys=items)
         unclosed = reply.relay["unclosed"]
-        back = [] if task.check_mode else _back(task.vault, reply.results, unclosed, key_ids)
+        back = [] if task.check_mode else _back(task.vault, reply.results, unclosed, keys)
     if back:
         journal.write(task, "recover", "success", back, f"request {request_id}")
         # The one-time key goes last: a kill before this leaves the request open, and the next run comes here again.
@@ -178,17 +178,20 @@ def _items(task: ControllerTask, request_id: str) -> list[dict]:
     ]
 
 
-def _back(vault: Vault, rows: list[dict], unclosed: list, key_ids: list[str]) -> list[tuple[str, str]]:
+def _back(vault: Vault, rows: list[dict], unclosed: list, asked: dict[str, dict]) -> list[tuple[str, str]]:
     """What the event says of each key that is back and not yet noted as such, checked.
+
+    Args:
+        asked: as ``about`` found it.
 
     Raises:
         FormatError: the host says what cannot be.
     """
-    told_keys.check_among(unclosed, key_ids)
+    told_keys.check_among(unclosed, asked)
     new = [row for row in rows if row.get("key_id") in unclosed and row.get("group")]
     members = ("key_id", "record", "group", "agents", "agent_ids")
     told = [{name: row[name] for name in members if name in row} for row in new]
-    details = dict(told_keys.event_keys(vault, told, key_ids))
+    details = dict(told_keys.event_keys(vault, told, asked))
     return [(key_id, details.get(key_id, "back since an earlier run")) for key_id in dict.fromkeys(unclosed)]
 
 

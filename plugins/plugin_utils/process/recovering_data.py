@@ -55,11 +55,11 @@ def _of_request(task: ControllerTask, request_id: str) -> dict:
     with journal.refusals_recorded(task, "recover_data", []):
         key_ids = list(recovering.verified_request(task.vault, request_id).key_ids)
     with journal.refusals_recorded(task, "recover_data", key_ids):
-        relay = {"keys": relayed.about(task, request_id, key_ids, for_agent=None)}
-        reply = task.call("decrypt", relay)
+        about = relayed.about(task, request_id, key_ids, for_agent=None)
+        reply = task.call("decrypt", {"keys": about})
         told = _checked(task, reply.relay)
         warnings = _against_log(task.vault, request_id, told)
-        used = told_keys.event_keys(task.vault, told["keys"], key_ids) if told["unclosed"] else []
+        used = told_keys.event_keys(task.vault, told["keys"], about) if told["unclosed"] else []
         used += [(key_id, "not recovered") for key_id in key_ids if key_id not in dict(used)]
     if told["unclosed"] and not task.check_mode:
         detail = f"{_detail(request_id, told['summary'])}, {told['failed']} failed"

@@ -300,6 +300,22 @@ def test_a_source_that_changes_before_it_is_sealed_is_told(
     assert not sealed_folder.verify(str(case.folder), None).problems
 
 
+@pytest.mark.parametrize("agents", [(0, 2), (0,), (1, 1)])
+def test_the_log_names_nobody_who_has_not_approved(case: Case, agents: tuple[int, ...]) -> None:
+    def lies(step: str, results: object, relay: object) -> tuple:
+        if step == "decrypt":
+            ids = [_agent_id(case.scene.agents[number]) for number in agents]
+            relay = {**relay, "keys": [{**relay["keys"][0], "agent_ids": ids}, *relay["keys"][1:]]}
+        return results, relay
+
+    request_id = case.ask()
+    case.approve(request_id)  # the first two
+    case.worker.on_reply = lies
+    with pytest.raises(FormatError, match="agents who have not approved"):
+        case.recover(request_id)
+    assert last_event(case).outcome == "failed"
+
+
 def test_names_are_claims_and_agent_ids_are_not(case: Case) -> None:
     def renamed(text: str) -> str:
         found = record.parse(canonical.decode(text))
