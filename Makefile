@@ -37,8 +37,9 @@ test: ## Run all tests (as root: they start a fleet of SSH hosts)
 	@tests/tools/system-packages
 	@$(MAKE) setup
 	$(step) "two at a time, since they wait more than they work; each is shown when it has ended"
-	@$(MAKE) -j 2 --output-sync=target $(side_by_side)
-	@$(MAKE) -j 2 --output-sync=target leak-hunt static
+	@rm -rf $(build)/failed
+	@$(MAKE) -j 2 --output-sync=target $(side_by_side) || tests/tools/stage --failed
+	@$(MAKE) -j 2 --output-sync=target leak-hunt static || tests/tools/stage --failed
 	@$(MAKE) integration
 
 .PHONY: lint
@@ -47,49 +48,49 @@ lint: ## Run every static check
 
 .PHONY: static
 static: setup ## Run the static checks other than ansible-lint
-	@$(run) tests/tools/lint --but ansible-lint
+	@$(run) tests/tools/stage static tests/tools/lint --but ansible-lint
 
 .PHONY: ansible-lint
 ansible-lint: setup ## Run ansible-lint
-	@$(run) tests/tools/lint ansible-lint
+	@$(run) tests/tools/stage ansible-lint tests/tools/lint ansible-lint
 
 .PHONY: unit
 unit: setup ## Run the unit tests, the host's half also on the oldest libraries
 	@tests/tools/venv $(build)/venv-host requirements-host.txt
 	$(step) "unit tests"
-	@$(run) pytest -n 2 tests/unit
+	@$(run) tests/tools/stage unit pytest -n 2 tests/unit
 	$(step) "unit tests of the host's half, cryptography 38"
-	@$(run) $(build)/venv-host/bin/python -m pytest -n 2 tests/unit/plugins/module_utils tests/unit/test_vectors.py
+	@$(run) tests/tools/stage unit-host $(build)/venv-host/bin/python -m pytest -n 2 tests/unit/plugins/module_utils tests/unit/test_vectors.py
 
 .PHONY: molecule-default
 molecule-default: setup ## Run the roles on this machine, without root
 	$(step) "molecule: default (this machine)"
-	@$(run) molecule test --scenario-name default
+	@$(run) tests/tools/stage molecule-default molecule test --scenario-name default
 
 .PHONY: molecule-fleet
 molecule-fleet: setup ## Run the roles on three SSH hosts (root)
 	$(step) "molecule: fleet (three SSH hosts)"
-	@$(run) molecule test --scenario-name fleet
+	@$(run) tests/tools/stage molecule-fleet molecule test --scenario-name fleet
 
 .PHONY: molecule-openbao
 molecule-openbao: setup ## Run the roles with a vault of three OpenBao servers (root)
 	$(step) "molecule: openbao (three SSH hosts, three OpenBao servers)"
-	@$(run) molecule test --scenario-name openbao
+	@$(run) tests/tools/stage molecule-openbao molecule test --scenario-name openbao
 
 .PHONY: leak-hunt
 leak-hunt: setup ## Search everything that a whole story leaves behind for its secrets (root)
 	$(step) "leak hunt: with no other test beside it, since it looks at all that happens on this machine"
-	@$(run) pytest tests/integration/test_leak_hunt.py
+	@$(run) tests/tools/stage leak-hunt pytest tests/integration/test_leak_hunt.py
 
 .PHONY: molecule-hsm
 molecule-hsm: setup ## Run the roles with keys on SoftHSM2 tokens of two SSH hosts (root)
 	$(step) "molecule: hsm (two SSH hosts, SoftHSM2)"
-	@$(run) molecule test --scenario-name hsm
+	@$(run) tests/tools/stage molecule-hsm molecule test --scenario-name hsm
 
 .PHONY: molecule-data-recovery
 molecule-data-recovery: setup ## Decrypt a departed owner's mail on an SSH host, with 1,000 mails (root)
 	$(step) "molecule: data_recovery (two SSH hosts, 1,000 mails under three generations of keys)"
-	@$(run) molecule test --scenario-name data_recovery
+	@$(run) tests/tools/stage molecule-data_recovery molecule test --scenario-name data_recovery
 
 .PHONY: integration
 integration: setup ## Run the other integration tests (root)

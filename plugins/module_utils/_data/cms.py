@@ -47,19 +47,20 @@ _UNREADABLE = (der.oid(f"{_PKCS7}4"), der.oid(f"{_PKCS7}6"))
 _PEM_BEGIN = re.compile(rb"\s*-----BEGIN ([A-Z0-9 #]{1,40})-----")
 
 
-def decrypt(message: Any, keys: Sequence[Decryptor], check: Callable[[Opened], Any] | None = None) -> Opened:
+def decrypt(message: Any, keys: Sequence[Decryptor], read_as: Callable[[bytes, bytes], Any] | None = None) -> Opened:
     """The content of a message in DER or BER.
 
     Args:
         message: bytes, or a view of them.
         keys: to decrypt with.
-        check: raises DataNotOpened when the content is noise, as a wrong key may give; then another key is tried.
+        read_as: makes something of the content and its type; raises DataNotOpened when it is noise, as a wrong key may
+            give: then another key is tried.
 
     Raises:
         NotEncrypted, NoKeyForData, DataNotOpened, DataDamaged, DataUnsupported, DataTooLarge: see there.
         TokenError: a token fails.
     """
-    return open_envelope(read(message), keys, check)
+    return open_envelope(read(message), keys, read_as)
 
 
 def unarmored(data: bytes) -> Any:
@@ -81,11 +82,11 @@ def looks_like_base64(data: bytes) -> bool:
     return re.fullmatch(rb"\s*M[A-Za-z0-9+/=\s]+", data) is not None
 
 
-def wrapped(opened: Opened) -> bytes:
+def wrapped(content: bytes, kind: bytes) -> bytes:
     """The content as a file: bytes as they are, and a ContentInfo around every other type, so that tools read it."""
-    if opened.content_type == DATA:
-        return opened.content
-    return der.write(der.SEQUENCE, opened.content_type, der.write(0xA0, opened.content))
+    if kind == DATA:
+        return content
+    return der.write(der.SEQUENCE, kind, der.write(0xA0, content))
 
 
 def content_type(message: Any) -> bytes:
@@ -126,7 +127,7 @@ def _read(message: Any) -> Envelope:
 
 
 def open_envelope(
-    envelope: Envelope, keys: Sequence[Decryptor], check: Callable[[Opened], Any] | None = None
+    envelope: Envelope, keys: Sequence[Decryptor], read_as: Callable[[bytes, bytes], Any] | None = None
 ) -> Opened:
     """Decrypt it with the key of one of its recipients; first those that it names, then those that may be tried.
 
@@ -134,7 +135,7 @@ def open_envelope(
         NoKeyForData, DataNotOpened, DataUnsupported, TokenError: as ``decrypt``.
     """
     fitting = [(key.serves(encrypted), encrypted, key) for encrypted in envelope.keys for key in keys]
-    attempt = envelopes.Attempt(envelope, check)
+    attempt = envelopes.Attempt(envelope, read_as)
     for answer in (True, None):
         pairs = [(encrypted, key) for serves, encrypted, key in fitting if serves is answer]
         attempt.all(pairs, named=answer is True)

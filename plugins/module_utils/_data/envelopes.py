@@ -55,11 +55,12 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Opened:
-    """A decrypted message: its content, what type that is, and whose key opened it."""
+    """A decrypted message: its content, what type that is, whose key opened it, and what ``read_as`` made of it."""
 
     content: bytes = field(repr=False)
     content_type: bytes
     by: Decryptor
+    made: Any = field(default=None, repr=False)
 
 
 class Attempt:
@@ -70,8 +71,8 @@ class Attempt:
     hardly ever. Only the best is kept: a message may be large, and written so that very many keys open it.
     """
 
-    def __init__(self, envelope: Envelope, check: Callable[[Opened], Any] | None) -> None:
-        self._envelope, self._check = envelope, check
+    def __init__(self, envelope: Envelope, read_as: Callable[[bytes, bytes], Any] | None) -> None:
+        self._envelope, self._read_as = envelope, read_as
         self._size = sum(len(piece) for piece in envelope.pieces)
         self._best: Opened | None = None
         self._rank = (False, 0)
@@ -99,12 +100,10 @@ class Attempt:
         envelope = self._envelope
         content_key, came_out = key.tried(encrypted, envelope.cipher.key_size)
         content = ciphers.decrypt(envelope.cipher, content_key, envelope.pieces, envelope.tag, envelope.bound)
-        opened = Opened(content, envelope.content_type, key)
-        if self._check is not None:
-            self._check(opened)
+        made = self._read_as(content, envelope.content_type) if self._read_as else None
         rank = (came_out, self._size - len(content))
         if self._best is None or rank > self._rank:
-            self._best, self._rank = opened, rank
+            self._best, self._rank = Opened(content, envelope.content_type, key, made), rank
 
     def result(self) -> Opened:
         """The content.

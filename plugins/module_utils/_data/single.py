@@ -80,4 +80,5 @@ def recover(source: Source, keys: Sequence[Decryptor]) -> Single:
         opened = cms.decrypt(cms.unarmored(data), keys)
     except KeyopsError as error:
         return Single(source, Item("", FAILED, type(error).__name__, str(error)), before)
-    return Single(source, Item("", DECRYPTED, key_ids=(opened.by.key_id,)), before, cms.wrapped(opened))
+    content = cms.wrapped(opened.content, opened.content_type)
+    return Single(source, Item("", DECRYPTED, key_ids=(opened.by.key_id,)), before, content)

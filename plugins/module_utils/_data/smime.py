@@ -174,7 +174,7 @@ class _Work:
         self._decrypted += len(opened.content)
         if self._decrypted > _MOST_DECRYPTED:
             raise DataTooLarge("what is encrypted in the mail is larger than any mail")
-        content, inside = _entity_of(opened)
+        content, inside = opened.made
         self.key_ids.append(opened.by.key_id)
         found = self.entity(content, 0, len(content), inside, depth + 1)
         if found is not None:
@@ -214,15 +214,14 @@ def _message(body: bytes, entity: mime.Entity) -> Any:
     return found if len(found) < _SMALL else memoryview(found)
 
 
-def _entity_of(opened: cms.Opened) -> tuple[bytes, mime.Entity]:
+def _entity_of(content: bytes, kind: bytes) -> tuple[bytes, mime.Entity]:
     """What was encrypted, as a MIME entity.
 
     Raises:
         DataNotOpened: it is noise, as one of 256 wrong keys gives.
     """
-    content = opened.content
-    if opened.content_type != cms.DATA:  # a signature without a MIME entity around it
-        encoded = _base64_lines(cms.wrapped(opened))
+    if kind != cms.DATA:  # a signature without a MIME entity around it
+        encoded = _base64_lines(cms.wrapped(content, kind))
         head = b'Content-Type: application/pkcs7-mime; smime-type=signed-data; name="smime.p7m"\r\n'
         content = head + b"Content-Transfer-Encoding: base64\r\n\r\n" + encoded
     entity = mime.read(content)

@@ -312,7 +312,8 @@ def test_signed_content_gets_its_content_info(people: dict[str, encrypted_mail.P
     signed = person.sign(PLAIN, "-binary", "-nodetach", "-outform", "DER")
     dummy, explicit = der.read_sequence(signed)
     message = person.encrypt(explicit.body).replace(cms.DATA, cms.SIGNED_DATA)
-    found = cms.wrapped(cms.decrypt(memoryview(message), [person.decryptor()]))
+    opened = cms.decrypt(memoryview(message), [person.decryptor()])
+    found = cms.wrapped(opened.content, opened.content_type)
     assert found == signed
 
 
