@@ -13,6 +13,7 @@ import os
 import random
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -243,10 +244,17 @@ def test_a_foreign_certificate_is_refused(people: dict[str, encrypted_mail.Perso
             Decryptor("x", key, [certificate])
 
 
-def test_gpgsm_and_nss(people: dict[str, encrypted_mail.Person], tmp_path: Path) -> None:
-    person = people["rsa"]
+@pytest.fixture(name="home")
+def _home(tmp_path: Path) -> Iterator[Path]:
+    """GnuPG's folder, and no agent of it left behind."""
     home = tmp_path / "gnupg"
     home.mkdir(mode=0o700)
+    yield home
+    run(["gpgconf", "--homedir", str(home), "--kill", "all"])
+
+
+def test_gpgsm_and_nss(people: dict[str, encrypted_mail.Person], home: Path, tmp_path: Path) -> None:
+    person = people["rsa"]
     print_of = encrypted_mail.openssl("x509", "-in", person.certificate, "-noout", "-fingerprint", "-sha1").decode()
     (home / "trustlist.txt").write_text(print_of.strip().split("=")[1] + " S relax\n")
     gpgsm = ["gpgsm", "--homedir", str(home), "--batch", "--quiet", "--disable-crl-checks"]
