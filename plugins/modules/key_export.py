@@ -163,7 +163,7 @@ options:
       force:
         description: >-
           Replace a file that does not open, that is none of this module's, or that holds other keys. What only it
-          held is lost.
+          held is lost. A private key in a form that no export has is never replaced.
         type: bool
         default: false
       mode:

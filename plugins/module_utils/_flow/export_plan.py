@@ -10,6 +10,7 @@ not open, or that is not known is left alone, unless forced.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +26,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._files import ExistingFile
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_sources import Source, facts_of
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_wishes import Wish, require_folder
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.export_wishes import Wish, require_writable
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pem
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import file as key_file
@@ -76,12 +77,14 @@ def plan(wish: Wish, sources: Sequence[Source], known: tuple[Made, ...], on_toke
     if wish.format == "token":
         return replace(planned, **on_tokens.plan(wish, sources[0], known))
     existing = _files.read_existing(wish.dest)
+    if existing is not None:
+        _require_no_working_key(wish.dest, existing)
     gone = [one for one in sources if one.facts is None and one.key_id]
     if gone:
         return _remembered(replace(planned, existing=existing), gone)
     if existing is None:
         planned = replace(planned, message=_message_there(wish, known))
-        require_folder(wish)
+        require_writable(wish)
         return planned
     before = _facts_there(wish, existing, known)
     if before is not None and before == facts:
@@ -90,7 +93,7 @@ def plan(wish: Wish, sources: Sequence[Source], known: tuple[Made, ...], on_toke
             planned, action="adjusted" if differs else "kept", before=before, existing=existing, facts=before
         )
     _require_nothing_lost(wish, sources, before)
-    require_folder(wish)
+    require_writable(wish)
     message = _message_there(wish, known)
     return replace(planned, action="replaced", before=before, existing=existing, message=message)
 
@@ -110,14 +113,16 @@ def _remembered(plan: Plan, gone: Sequence[Source]) -> Plan:
     """
     newest, wanted = plan.known[-1], {one.key_id for one in plan.sources}
     had = {key["key_id"] for key in newest.keys}
-    members = ("format", "profile", "mac", "password_to", "encrypted_to", "form")
-    differs = [name for name in members if newest.facts.get(name) != plan.facts[name]]
+    differs = [name for name in ("format", "profile", "mac", "form") if newest.facts.get(name) != plan.facts[name]]
+    # The owner's certificate may have been renewed since; nothing can be sealed to the new one any more.
+    differs += [one for one in ("password_to", "encrypted_to") if bool(newest.facts.get(one)) != bool(plan.facts[one])]
     # Of what has left, certificate and name may have left too.
     there = [one for one in plan.facts["keys"] if one["key_id"] not in {source.key_id for source in gone}]
     if wanted != had or differs or any(one not in newest.facts["keys"] for one in there):
         raise KeyNotFound(
             f"{gone[0].item['key']}: the key was exported to {plan.wish.dest} before and is not on this host any more; "
-            "what is wanted now is something else, so recover the key, or leave the export as it was"
+            f"what is wanted now is something else ({', '.join(differs) or 'keys'}), so recover the key, or leave the "
+            "export as it was"
         )
     same = plan.existing is not None and canonical.digest(plan.existing.content) == newest.digest
     warning = f"{plan.wish.dest}: it was taken away, or changed, since its key was exported and left this host"
@@ -133,6 +138,8 @@ def _message_there(wish: Wish, known: tuple[Made, ...]) -> ExistingFile | None:
     if not wish.handover or wish.handover.dest is None:
         return None
     existing = _files.read_existing(wish.handover.dest)
+    if existing is not None:
+        _require_no_working_key(wish.handover.dest, existing)
     mine = {one.password_digest for one in known}
     if existing is not None and canonical.digest(existing.content) not in mine and not wish.item["force"]:
         raise KeyExists(
@@ -140,6 +147,18 @@ def _message_there(wish: Wish, known: tuple[Made, ...]) -> ExistingFile | None:
             "another place, or give force: true"
         )
     return existing
+
+
+def _require_no_working_key(path: str, existing: ExistingFile) -> None:
+    """Raise KeyExists when the file is a private key in a form that no export has: not even force replaces that."""
+    content = existing.content
+    labels = {line for line in content.splitlines() if line.startswith(b"-----BEGIN ")}
+    working = any(b"PRIVATE KEY-----" in one and b"ENCRYPTED PRIVATE KEY" not in one for one in labels)
+    if not working and not labels:
+        with contextlib.suppress(WrongPassphrase, KeyUnreadable):
+            working = key_file.facts_of(content, None) is not None
+    if working:
+        raise KeyExists(f"{path}: it is a private key and no export; it stays: name another place, or move it away")
 
 
 def _facts_there(wish: Wish, existing: ExistingFile, known: tuple[Made, ...]) -> dict | None:

@@ -175,7 +175,7 @@ def _handover(item: dict) -> Handover | None:
 
 
 def _certificate(pem: str, option: str) -> bytes:
-    certificate = sealing_certificates.certificate_from_pem(pem, option, times.now())
+    certificate = sealing_certificates.certificate_from_pem(pem, option, None)
     sealing_certificates.check_encrypts(certificate, option)
     return certificate
 
@@ -195,8 +195,18 @@ def _public_key(pem: str) -> bytes:
     return data
 
 
-def require_folder(wish: Wish) -> None:
-    """Raise FileError unless the files of a wish can be written: before anything is."""
+def require_writable(wish: Wish) -> None:
+    """Before anything is written: the folders of a wish are there, and the certificates that it is sealed to are valid.
+
+    What was sealed to a certificate that has expired since stays as it is.
+
+    Raises:
+        FileError, OptionError: it cannot be written; the message names the option.
+    """
+    for option in ("encrypt_to", "password_to"):
+        pem = (wish.item[option] or {}).get("certificate")
+        if pem:
+            sealing_certificates.certificate_from_pem(pem, f"{option}.certificate", times.now())
     for path in (wish.dest, wish.handover.dest if wish.handover else None):
         if path:
             _files.check_target(path, wish.item["owner"], wish.item["group"])

@@ -33,13 +33,13 @@ except ImportError as error:
 _BLOCK = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def certificate_from_pem(pem: str, option: str, now: datetime.datetime) -> bytes:
+def certificate_from_pem(pem: str, option: str, now: datetime.datetime | None) -> bytes:
     """DER of the one certificate in a PEM text; text around it is allowed, other PEM blocks are not.
 
     Args:
         pem: the option's value.
         option: what messages call it.
-        now: aware time; the certificate must be valid then.
+        now: aware time; the certificate must be valid then. None: whenever it is valid.
 
     Raises:
         OptionError: naming the option and the remedy.
@@ -56,9 +56,9 @@ def certificate_from_pem(pem: str, option: str, now: datetime.datetime) -> bytes
         certificate.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise OptionError(f"{option}: is no readable certificate; export it again as PEM") from error
-    if now < _moment(certificate, "not_valid_before"):
+    if now and now < _moment(certificate, "not_valid_before"):
         raise OptionError(f"{option}: is not valid yet; check this machine's clock, or wait")
-    if now > _moment(certificate, "not_valid_after"):
+    if now and now > _moment(certificate, "not_valid_after"):
         raise OptionError(f"{option}: has expired; give the current certificate")
     return certificate.public_bytes(serialization.Encoding.DER)
 
@@ -72,7 +72,7 @@ def check_encrypts(certificate: bytes, option: str) -> None:
     usage = _key_usage(certificate, option)
     needed = "keyEncipherment" if to.is_rsa else "keyAgreement"
     if usage is not None and not (usage.key_encipherment if to.is_rsa else usage.key_agreement):
-        raise OptionError(f"{option}: its key usage does not allow {needed}; give the agent's encryption certificate")
+        raise OptionError(f"{option}: its key usage does not allow {needed}; give an encryption certificate")
 
 
 def check_wraps(certificate: bytes, option: str) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime
 import email
 import hashlib
 import json
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 from exporting import PASSWORD, Host, keys_in, openssl, password_in
@@ -23,7 +26,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._delivery import 
     pkcs12_write,
     profiles,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import export
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import export, export_wishes
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der, pbes2
 
 
@@ -214,6 +218,45 @@ def test_a_key_that_left_its_station_was_delivered(host):
     result = host.run(item)
     assert result.results[0]["action"] == "delivered"
     assert "taken away" in result.warnings[0]
+
+
+@pytest.mark.parametrize("form", ["pem", "der", "openssh", "traditional"])
+def test_not_even_force_replaces_a_working_key(host, form):
+    found = (host.folder / "old.key").read_bytes()
+    path = host.out / "a.p12"
+    if form == "openssh":
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "some words", "-f", path], check=True)
+        found = path.read_bytes()
+    elif form == "traditional":
+        found = openssl("rsa", "-in", host.folder / "old.key", "-traditional", "-aes128", "-passout", "pass:some words")
+    elif form == "der":
+        found = openssl("pkey", "-in", host.folder / "old.key", "-outform", "DER")
+    path.write_bytes(found)
+    to = {"certificate": host.pem("owner"), "dest": str(path)}
+    for item in (host.item("new"), host.item("new", dest="b.p12", password=None, password_to=to)):
+        with pytest.raises(_errors.KeyExists, match="no export"):
+            host.run({**item, "force": True})
+        assert path.read_bytes() == found
+
+
+def test_what_was_sealed_to_a_certificate_that_has_expired_stays(host, monkeypatch):
+    old, new = host.pem("owner"), host.pem("curve")
+
+    def item(certificate: str, dest: str = "a.p12") -> dict:
+        to = {"certificate": certificate, "dest": str(host.out / f"{dest}.password")}
+        return host.item("new", dest=dest, password=None, password_to=to, encrypt_to={"certificate": certificate})
+
+    host.run(item(old))
+    later = times.now() + datetime.timedelta(days=30)
+    monkeypatch.setattr(export_wishes, "times", SimpleNamespace(now=lambda: later))
+    assert host.run(item(old)).results[0]["action"] == "kept"
+    with pytest.raises(_errors.OptionError, match="certificate: has expired"):
+        host.run(item(old, dest="b.p12"))
+    (host.folder / "new.key").unlink()
+    assert host.run(item(old)).results[0]["action"] == "delivered"
+    assert host.run(item(new)).results[0]["action"] == "delivered"
+    with pytest.raises(_errors.KeyNotFound, match="password_to"):
+        host.run(host.item("new", encrypt_to={"certificate": old}))
 
 
 @pytest.mark.parametrize(
