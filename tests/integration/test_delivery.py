@@ -13,8 +13,10 @@ from __future__ import annotations
 import base64
 import email
 import json
+import os
 import re
 import secrets
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +79,15 @@ class Station:
             },
             {"dest": self.card.uri("login"), "format": "token", "pin": self.card.pin, "keys": [login]},
         ]
+
+    def password_of(self, dest: Path) -> str:
+        """What the owner finds in the vault with the commands of docs/delivery.md."""
+        page = (local_play.CHECKOUT / "docs/delivery.md").read_text()
+        (commands,) = re.findall(r"<!-- step: password from the vault -->\n```sh\n(.*?)```", page, re.DOTALL)
+        places = {"VAULT": self.scene.vault_path, "DEST": dest, "KEY": self.folder / "owner.key"}
+        variables = {**os.environ, "KEY_OWNER": "alice@example.com", **{name: str(one) for name, one in places.items()}}
+        done = subprocess.run(["sh", "-c", commands], cwd=self.folder, env=variables, capture_output=True, check=True)
+        return done.stdout.decode().splitlines()[0]
 
     def deliver(self, *arguments: str) -> Told:
         variables = {
@@ -172,10 +183,10 @@ def test_keys_are_delivered_once_and_nothing_leaks(station: Station) -> None:
     assert path.startswith("deliveries/" + outside.digest(b"alice@example.com") + "/")
     told = json.loads(content)
     assert (told["key_owner"], told["key_ids"]) == ("alice@example.com", [station.ids["mail"]])
-    message = station.folder / "password.p7m"
-    message.write_bytes(base64.b64decode(told["message"]))
-    generated = password_in(message, station.folder / "owner.key")
     mail = station.outbox / "alice.eml"
+    generated = station.password_of(mail)
+    assert base64.b64decode(told["message"]) == (station.folder / "password.p7m").read_bytes()
+    assert password_in(station.folder / "password.p7m", station.folder / "owner.key") == generated
     assert outside.digest(mail.read_bytes()) == told["digest"]
     part = email.message_from_bytes(
         story.openssl("cms", "-decrypt", "-in", mail, "-inkey", station.folder / "owner.key")
