@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import itertools
 import json
 import re
 import subprocess
+import tarfile
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from leak_hunt import bad_input, data_story, key_numbers, short_secrets, story
+from leak_hunt import bad_input, data_story, key_numbers, rotation_story, short_secrets, story
 from leak_hunt.fleet import Fleet
 from leak_hunt.hunter import Haystack, Hit, search
 from leak_hunt.needles import Secret
@@ -35,6 +37,7 @@ class Hunted:
 
     world: World
     planted: Planted
+    rotation: rotation_story.Rotation
     bad: list[str]
     short: short_secrets.ShortKeys
     hits: list[Hit] = field(default_factory=list)
@@ -56,11 +59,13 @@ def _hunted() -> Iterator[Hunted]:
         with traffic, Sampler(fleet) as sampler, Syslog(fleet) as syslog:
             story.play(world)
             data_story.play(world)
+            rotation = rotation_story.play(world)
             story.be_killed(world)
             bad = bad_input.play(world)
             short = short_secrets.play(world, story.passphrase_of(world, "host2 signature"))
             planted.during_the_story()
-        hunted = Hunted(world, planted, bad, short)
+        story.add_shares(world)
+        hunted = Hunted(world, planted, rotation, bad, short)
         with planted.afterwards():
             sources = [world.haystacks(), traffic.haystacks(), sampler.haystacks(), syslog.haystacks()]
             sources += [fleet.haystacks(host, world.prepared) for host in fleet.hosts]
@@ -125,6 +130,26 @@ def test_recovered_data_is_in_the_sealed_folder_only(hunted: Hunted) -> None:
     for name in data_story.KEYS:
         hits = {hit.place for hit in hunted.hits if hit.secret == f"recovered {name}"}
         assert hits == {f"host2 {data_story.FOLDER}/mail/{name}"}
+
+
+def test_rotated_keys_are_where_they_belong(hunted: Hunted) -> None:
+    """In clear, old and new ones are in their own files only; the destroyed one is where it was planted only."""
+    old, new = hunted.rotation.old, hunted.rotation.new
+    files = {("agreement", old["agreement"]): f"/etc/keyops/agreement.key.{old['agreement'][:16]}"}
+    files |= {(name, new[name]): f"/etc/keyops/{name}.key" for name in ("agreement", "seal")}
+    files[("seal", old["seal"])] = rotation_story.PLANTED
+    for (name, key_id), place in files.items():
+        hits = {hit.place for hit in hunted.hits if hit.secret.startswith(f"host1 {name}.key {key_id[:8]}:")}
+        assert hits == {f"host1 {place}"}, name
+    known = {secret.name.split(":")[0] for secret in hunted.world.secrets}
+    assert known >= {f"host1 {name}.key {ids[name][:8]}" for ids in (old, new) for name in ids}
+
+
+def test_what_a_rotation_remembers_was_searched(hunted: Hunted) -> None:
+    remembered = re.compile(r"temporary file host1 .*/var/lib/keyops/rotations/[0-9a-f]{32}\.json")
+    found = [size for place, size in hunted.searched if remembered.fullmatch(place)]
+    assert len(found) == len(rotation_story.KEYS)
+    assert min(found) > 0
 
 
 def test_no_message_about_bad_input_repeats_it(hunted: Hunted) -> None:
@@ -238,6 +263,32 @@ def test_a_passphrase_is_found_however_it_is_written(text: str, tmp_path: Path) 
     for spelling in spellings:
         hits = search([Haystack("x", spelling.encode())], [Secret("p", text.encode(), "text")], tmp_path)
         assert hits, spelling
+
+
+def test_a_long_run_of_backslashes_is_searched_as_fast_as_anything(tmp_path: Path) -> None:
+    """Other tests leave such files in /tmp; the time for a run grew with its square: hours for this one."""
+    run = b"\\" * 1_000_000
+    hits = search([Haystack("x", run + b"correct\\\\n horse")], [Secret("p", b"correct horse", "text")], tmp_path)
+    assert {hit.place for hit in hits} == {"x"}
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_a_file_that_changes_while_it_is_packed_is_no_error(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tar ends with 1 then, and what it has read is searched; whatever else it ends with is told with its reason."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("./etc/a")
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    done = subprocess.CompletedProcess([], code, packed.getvalue(), b"tar: what happened")
+    monkeypatch.setattr("leak_hunt.fleet.subprocess.run", lambda *_arguments, **_options: done)
+    monkeypatch.setattr(Fleet, "_outer", lambda *_arguments: 1)
+    found = Fleet("none", 1)._packed("host1", "/upper", "", 0.0)
+    if code < 2:
+        assert next((item.place, item.data) for item in found) == ("host1 /etc/a", b"x")
+    else:
+        with pytest.raises(AssertionError, match="ended with 2: tar: what happened"):
+            list(found)
 
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:

@@ -52,10 +52,7 @@ def _send(world: World, name: str) -> bytes:
     content = f"The owner's secret is {secrets.token_hex(16)}.".encode()
     world.secrets.append(Secret(f"recovered {name}", content, "text"))
     world.belongs[f"recovered {name}"] = {f"host2 {FOLDER}/mail/{name}"}
-    ca, request = world.base / "search" / "ca.pem", world.fleet.root("host1") / f"etc/keyops/{name}.csr"
-    if not ca.exists():
-        _openssl("req", "-x509", "-newkey", "rsa:2048", "-noenc", "-subj", "/CN=CA", "-keyout", ca, "-out", f"{ca}.crt")
-    certificate = _openssl("x509", "-req", "-in", request, "-CA", f"{ca}.crt", "-CAkey", ca)
+    certificate = issue(world, world.fleet.root("host1") / f"etc/keyops/{name}.csr")
     (world.base / "search" / f"{name}.pem").write_bytes(certificate)
     recipient = ("-recip", world.base / "search" / f"{name}.pem")
     folder = world.fleet.root("host2") / "srv/evidence"
@@ -63,6 +60,14 @@ def _send(world: World, name: str) -> bytes:
     sealed = _openssl("cms", "-encrypt", "-binary", "-aes-256-gcm", "-outform", "DER", *recipient, stdin=content)
     (folder / f"{name}.p7m").write_bytes(sealed)
     return content
+
+
+def issue(world: World, request: Path) -> bytes:
+    """A certificate as requested, by a CA that openssl plays in a folder that is not searched."""
+    ca = world.base / "search" / "ca.pem"
+    if not ca.exists():
+        _openssl("req", "-x509", "-newkey", "rsa:2048", "-noenc", "-subj", "/CN=CA", "-keyout", ca, "-out", f"{ca}.crt")
+    return _openssl("x509", "-req", "-in", request, "-CA", f"{ca}.crt", "-CAkey", ca, "-copy_extensions", "copy")
 
 
 def _be_killed(world: World, *command: object) -> None:

@@ -88,9 +88,11 @@ class Fleet:
         # Through the host's mount namespace: the layer may be a file system that only it has.
         command = ["nsenter", "-m", "-t", str(self._outer(host))]
         command += ["tar", "-c", f"--newer=@{since}", "--warning=none", "-C", folder, "."]
-        packed = subprocess.run(command, capture_output=True, check=True).stdout
+        packed = subprocess.run(command, capture_output=True, check=False)
+        # 1: a file changed or vanished while it was read, as files of a running host do; what was read is searched.
+        assert packed.returncode in (0, 1), f"tar of {folder} ended with {packed.returncode}: {packed.stderr.decode()}"
         names = []
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
             for member in archive:
                 names.append(member.name)
                 content = archive.extractfile(member) if member.isfile() else None

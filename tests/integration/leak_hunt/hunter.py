@@ -17,8 +17,9 @@ from pathlib import Path
 
 from leak_hunt.needles import Secret, needles
 
-#: White space and its escapes in JSON, in JSON within JSON, and in Python literals.
-_SPACE = re.compile(rb"(?:\s|\\+[nrt])+")
+#: White space and its escapes in JSON, in JSON within JSON, and in Python literals. An escape is looked for at the
+#: begin of a run of backslashes only: from each of its places, a long run in anybody's file would take hours.
+_SPACE = re.compile(rb"(?:\s|(?<!\\)\\+[nrt])+")
 
 
 @dataclass(frozen=True)

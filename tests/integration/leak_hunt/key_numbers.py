@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -18,6 +19,7 @@ _RAW = serialization.Encoding.Raw
 _PLAIN = serialization.NoEncryption()
 
 
+@functools.cache  # a passphrase is slow on purpose, and all keys are looked at after each step
 def load(data: bytes, passphrase: str | None) -> Any:
     """The private key in a PEM file's content, or in DER."""
     password = passphrase.encode() if passphrase is not None and b"ENCRYPTED" in data else None

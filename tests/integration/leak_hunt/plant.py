@@ -53,9 +53,12 @@ class Planted:
         with socket.create_server((fleet.bridge_address, 0)) as server:
             port = str(server.getsockname()[1])
             fleet.run("host2", [*_SEND, fleet.bridge_address, port], self.add("traffic"))
-        (root / "tmp" / "short-lived").write_bytes(self.add("temporary file host2"))
+        short_lived = (root / "tmp" / "short-lived", fleet.root("host1") / "var/lib/keyops/rotations/short-lived")
+        for host, path in zip(("host2", "host1"), short_lived):
+            path.write_bytes(self.add(f"temporary file {host}"))
         time.sleep(0.5)
-        (root / "tmp" / "short-lived").unlink()
+        for path in short_lived:
+            path.unlink()
         for path in ("tmp/a", "root/b", "home/ops/c", "var/d", "dev/shm/e", "etc/keyops/signature.key.bak"):
             (root / path).write_bytes(_pem(self.add(f"host2 /{path}")))
         (root / "tmp" / self.add("host2 : names").hex()).touch()

@@ -34,6 +34,7 @@ KEYS = {
         ("x25519", "key_agreement", "x25519", True, False),
         ("retired", "key_agreement", "ec-p256", True, False),
         ("renewed", "key_transport", "rsa-2048", True, False),
+        ("seal", "signature", "ec-p256", False, False),
     ],
     "host2": [
         ("signature", "signature", "ec-p384", True, True),
@@ -43,7 +44,11 @@ KEYS = {
         *((name, "key_agreement", "ec-p256", False, False) for name in LENGTHS),
     ],
 }
-_REQUESTED = ("authority", "login", "signature", "encryption", "agreement")
+_REQUESTED = ("authority", "login", "signature", "encryption", "agreement", "seal")
+#: Those whose certificates are rotated with them.
+CERTIFIED = ("encryption", "seal")
+#: A key, its successor, and those that it replaced.
+_KEY_FILE = re.compile(r"(.+\.key)(\.next|\.[0-9a-f]{16})?")
 
 
 def prepare(world: World) -> None:
@@ -84,6 +89,8 @@ def _write_keys(world: World, host: str, rows: list[tuple]) -> None:
             passphrases[name] = item["passphrase"] = world.new_passphrase(f"{host} {name}", file, nasty=nasty)
         if name in _REQUESTED:
             item["request"] = {"path": f"/etc/keyops/{name}.csr", "subject": f"CN={name}.{host}.example.com"}
+        if name in CERTIFIED:
+            item["certificate"] = f"/etc/keyops/{name}.pem"
         keys.append(item)
     world.write(f"inventory/host_vars/{host}.yml", {"leak_passphrases": passphrases, "keyops_keys": keys})
 
@@ -95,10 +102,13 @@ def look_at_keys(world: World) -> None:
         for path in sorted((world.base / "agents" / agent).glob("*.key")):
             world.add_key(f"{agent} {path.name}", path.read_bytes(), opened_by[f"{agent}: passphrase"])
     for host in world.fleet.hosts:
-        for path in sorted((world.fleet.root(host) / "etc/keyops").glob("*.key")):
-            text = opened_by.get(f"{host} {path.stem}: passphrase")
+        for path in sorted((world.fleet.root(host) / "etc/keyops").iterdir()):
+            named = _KEY_FILE.fullmatch(path.name)
+            if named is None:
+                continue
+            text = opened_by.get(f"{host} {named[1].removesuffix('.key')}: passphrase")
             places = [] if b"ENCRYPTED" in path.read_bytes() else [f"{host} /etc/keyops/{path.name}"]
-            world.add_key(f"{host} {path.name}", path.read_bytes(), text, *places)
+            world.add_key(f"{host} {named[1]}", path.read_bytes(), text, *places)
         for path in (world.fleet.root(host) / "var/lib/keyops/requests").glob("*.json"):
             content = json.loads(path.read_text())
             world.add_key(f"{host} one-time key", base64.b64decode(content["one_time_key"]), None)
@@ -127,7 +137,6 @@ def play(world: World) -> None:
     look_at_keys(world)
     world.play("retire", "--diff", debug=True)
     look_at_keys(world)
-    add_shares(world)
 
 
 def certify(world: World, host: str) -> None:

@@ -23,8 +23,8 @@ from leak_hunt.hunter import Haystack
 _PROC = Path("/proc")
 #: Looks at a new process: it may be seen first between fork and exec.
 _LOOKS = 5
-#: Where programs put files for a moment.
-_TEMPORARY = ("tmp", "var/tmp", "dev/shm", "root/.ansible", "home/ops/.ansible")
+#: Where programs put files for a moment, and where rotations are remembered while they last.
+_TEMPORARY = ("tmp", "var/tmp", "dev/shm", "root/.ansible", "home/ops/.ansible", "var/lib/keyops/rotations")
 
 
 class Sampler:
