@@ -71,6 +71,7 @@ def _hunted() -> Iterator[Hunted]:
             sources += [fleet.haystacks(host, world.prepared) for host in fleet.hosts]
             haystacks = _counted(itertools.chain(*sources), hunted.searched)
             hunted.hits = search(haystacks, world.secrets, world.base / "search")
+        world.end()
         yield hunted
 
 

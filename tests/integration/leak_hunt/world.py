@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from killing import kill_all_with
 from leak_hunt import key_numbers
 from leak_hunt.fleet import CHECKOUT, Fleet
 from leak_hunt.hunter import Haystack, files_below
@@ -133,6 +134,10 @@ class World:
         if succeeds:
             assert code == 0, f"{self.base}/out/{self.runs[-1]}: {output[-3000:]}"
         return output
+
+    def end(self) -> None:
+        """End what killed runs have left: a worker of a dead controller waits for ever when it has much to say."""
+        kill_all_with(f"LEAK_HUNT_DUMP={self.base}/dump")
 
     def results(self, task: str) -> list[dict]:
         """The results of all tasks of that name, as a callback saw them."""
