@@ -62,7 +62,7 @@ options:
       dest:
         description:
           - Absolute path of the output, a file, and for a Maildir or an NTFS volume a folder. It must not lie in
-            O(sources[].src).
+            O(sources[].src), nor in another output.
           - A file that is there and was not made from this source is never replaced.
         type: path
         required: true
@@ -98,6 +98,8 @@ options:
       - Absolute path of a file that gets one line of JSON for every item of every source. It has C(src), C(item),
         C(status) (V(decrypted), V(kept) or V(failed)), and where it says something C(reason), C(detail), C(message_id),
         C(offset) and C(key_ids).
+      - A file that is there is replaced only when it is as an earlier run left it. It must not be a source, an output,
+        a key or a certificate, and must not lie in one of them.
     type: path
   request_id:
     description:

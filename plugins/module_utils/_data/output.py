@@ -17,7 +17,7 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, FileMissing
@@ -118,16 +118,29 @@ class Nowhere:
 
     def is_at(self, path: str) -> bool:
         """Whether a file at this place has exactly what was written."""
-        try:
-            with opened(path) as file:
-                if os.fstat(file).st_size != self.size:
-                    return False
-                digest = hashlib.sha256()
-                while chunk := os.read(file, _CHUNK):
-                    digest.update(chunk)
-        except OSError as error:
-            raise file_error(error, path) from error
+        return has(path, [self])
+
+    def _is_next(self, file: int) -> bool:
+        """Whether an open file goes on with exactly what was written."""
+        digest, left = hashlib.sha256(), self.size
+        while left and (chunk := os.read(file, min(left, _CHUNK))):
+            digest.update(chunk)
+            left -= len(chunk)
         return digest.digest() == self._digest.digest()
+
+
+def has(path: str, parts: Sequence[Nowhere]) -> bool:
+    """Whether a file has exactly what was written to these, one after the other.
+
+    Raises:
+        FileMissing, FileError: it cannot be read.
+    """
+    try:
+        with opened(path) as file:
+            whole = os.fstat(file).st_size == sum(one.size for one in parts)
+            return whole and all(one._is_next(file) for one in parts)
+    except OSError as error:
+        raise file_error(error, path) from error
 
 
 class Output(Nowhere):

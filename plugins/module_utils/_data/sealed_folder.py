@@ -30,6 +30,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._data.sealed_file
     sums_of_inputs,
     walk,
 )
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.sealed_names import OUTPUTS, SOURCES, SUMMARY
 from ansible_collections.keyops.lifecycle.plugins.module_utils._drafts import NewFile, drafts_of, sync
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FileError,
@@ -42,7 +43,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 
 PAYLOAD_TYPE = "application/vnd.keyops.recovered-data.v1+json"
-SUMMARY, OUTPUTS, SOURCES = "summary.json", "outputs.sha256", "sources.sha256"
 _VERSION = "keyops-recovered-data/1"
 _FIELDS = {
     **{"request_id": str, "key_owner": str, "host": str, "reason": str, "created": str, "keys": list},

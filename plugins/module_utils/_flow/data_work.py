@@ -16,31 +16,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done as finished
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import efs, maildir, mbox, output, pool, single
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.done import Done
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import FAILED, Item, Source, Tally, line_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.progress import Progress
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, KeyopsError, OptionError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, KeyopsError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_places import Places
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_report import Report
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
 _SINGLES = ("message", "cms")
 #: Sources that are one file each: so many are decrypted together, and so many bytes of them are written together.
 _BATCH = 16
 _MOST_WAITING = 64 << 20
-
-
-def absolute(path: str, option: str) -> str:
-    """A path in its one spelling.
-
-    Raises:
-        OptionError: it is not absolute.
-    """
-    if not os.path.isabs(path) or "\0" in path or "\n" in path or ".." in path.split("/"):
-        raise OptionError(f"{option}: write an absolute path, without '..'")
-    return "/" + os.path.normpath(path).lstrip("/")
 
 
 @dataclass
@@ -56,18 +47,21 @@ class _Stream:
 class Work:
     """All sources of a task: what is done, and what came of them."""
 
-    def __init__(self, task: HostTask, sources: Sequence[Source]) -> None:
-        self._task = task
-        self._state_dir = task.params["state_dir"] or _receipts.default_state_dir()
-        self._report = task.params.get("report")
-        if self._report is not None:
-            self._report = absolute(self._report, "report")
+    def __init__(self, task: HostTask, places: Places) -> None:
+        """
+        Raises:
+            FileError: something else is at the place of the report.
+        """
+        self._task, self._state_dir, sources = task, places.state_dir, places.sources
         self._sources = sources
+        self._report = Report(places.state_dir, places.report)
+        self._report.require_ours()
         self._keys: Sequence[Decryptor] = ()
         self._offered: tuple[str, ...] = ()
         self._progress = Progress(None if task.check_mode else finished.folder(self._state_dir), len(sources))
         self._done: dict[int, Done] = {}
         self._changed: set[int] = set()
+        self._lines: dict[int, output.Nowhere] = {}  # of what check mode did, and keeps nowhere
         for number, source in enumerate(sources):
             known = finished.read(self._state_dir, source)
             if known is not None and _is_as_left(known) and finished.has_lines(self._state_dir, known):
@@ -201,7 +195,8 @@ class Work:
         recover = {"mbox": self._mbox, "maildir": self._maildir, "ntfs": self._volume}[source.kind]
         try:
             if self._task.check_mode:
-                recover(_Stream(number, source, Tally(source.src)))
+                lines = self._lines[number] = output.Nowhere()
+                recover(_Stream(number, source, Tally(source.src, lines.write)))
                 return
             with output.written(finished.items_path(self._state_dir, source)) as items:
                 recover(_Stream(number, source, Tally(source.src, items.write), items))
@@ -253,6 +248,7 @@ class Work:
             finished.write(self._state_dir, [self._done[stream.number]])
 
     def _failed(self, number: int, source: Source, error: KeyopsError) -> None:
+        self._lines.pop(number, None)
         tally = Tally(source.src)
         tally.add(_failure(error))
         line = line_of(source.src, _failure(error)).decode().rstrip("\n")
@@ -262,23 +258,20 @@ class Work:
 
     def _write_report(self) -> bool:
         """Write the report where it is not as it should be; whether it was written, or would be."""
-        if self._report is None:
+        numbers = range(len(self._sources))
+        if not self._report.is_wanted or self._report.is_as([self._lines_of(number) for number in numbers]):
             return False
-        there = output.state_at(self._report) is not None
-        if self._task.check_mode:
-            return bool(self._changed) or not there
-        if there and self._reported(output.Nowhere()).is_at(self._report):
-            return False
-        with output.written(self._report) as report:
-            self._reported(report).finish()
-            report.name(replacing=there)
+        if not self._task.check_mode:
+            done = (self._done[number] for number in numbers)
+            self._report.write(line for one in done for line in finished.lines(self._state_dir, one))
         return True
 
-    def _reported(self, report: output.Nowhere) -> output.Nowhere:
-        for number in range(len(self._sources)):
+    def _lines_of(self, number: int) -> output.Nowhere:
+        if number not in self._lines:
+            found = self._lines[number] = output.Nowhere()
             for line in finished.lines(self._state_dir, self._done[number]):
-                report.write(line)
-        return report
+                found.write(line)
+        return self._lines[number]
 
 
 def _failure(error: KeyopsError) -> Item:

@@ -20,12 +20,10 @@ Step ``close``, when the controller has written the event: the one-time key is r
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _receipts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done as finished
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_files, sealed_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
@@ -41,6 +39,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_keys, recovered_keys
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.certificate_option import read_certificate
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_places import Places
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_report import Report
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_work import Work
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import lock_folder, read_private_key
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_id
@@ -51,9 +52,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity im
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 from ansible_collections.keyops.lifecycle.plugins.module_utils._recovery import certificates, open_requests, quorum
-
-#: Decrypts sources: ``recover_data.recover``.
-Recover = Callable[[HostTask, Sequence[Source], Sequence[Decryptor]], FlowResult]
 
 
 @dataclass(frozen=True)
@@ -76,58 +74,59 @@ class _Keys:
     request: open_requests.OpenRequest | None = None
 
 
-def run(task: HostTask, sources: Sequence[Source], recover: Recover) -> FlowResult:
+def run(task: HostTask, places: Places) -> FlowResult:
     """See the module's docstring.
 
     Relay in: ``{"keys": ...}`` as for ``recovered_keys.open_key``; out: ``{"unclosed": bool, "summary": digest,
     "keys": [{"key_id", "record", "group", "agents", "agent_ids"}], "failed": int}``.
     """
-    state_dir = task.params["state_dir"] or _receipts.default_state_dir()
+    state_dir, sources = places.state_dir, places.sources
     request_id = task.params["request_id"]
     request_id = "" if request_id is None else check_id(request_id, "request_id")
     if task.step == "close":
         open_requests.remove(state_dir, request_id)
         open_requests.remove_expired(state_dir, times.now())
         return FlowResult(False, [])
-    seal = _seal_option(task.params["seal"], sources)  # 1
+    seal = _seal_option(task.params["seal"], places)  # 1
     is_open = bool(request_id) and open_requests.is_open(state_dir, request_id)
     if is_open:
         _require_requester(open_requests.load(state_dir, request_id).request.requester_certificate, seal)
     if sealed_folder.is_sealed(seal.folder):
         result = _sealed_already(seal, request_id, sources, is_open)  # 2
         if not task.check_mode:
-            finished.forget(state_dir, sources)
+            _forget(places)
         return result
-    sealed_folder.check_free(seal.folder, [*(one.dest for one in sources), *filter(None, [task.params.get("report")])])
+    sealed_folder.check_free(seal.folder, [*(one.dest for one in sources), *filter(None, [places.report])])
+    work = Work(task, places)
     with contextlib.ExitStack() as opened:  # 3
         if request_id:
             keys = _of_request(task, state_dir, request_id)
         else:
             lock_in = lock_folder(state_dir, task.check_mode)
             keys = _at_hand(opened.enter_context(data_keys.opened(task.params["keys"], lock_in)))
-        found = recover(task, sources, keys.decryptors)
+        work.decrypt(keys.decryptors)
+        found = work.result()
         case = _case(task, found, keys, seal)
     digest = ""
     if not task.check_mode:
         inputs = [_input(state_dir, one, row["kind"]) for one, row in zip(sources, found.results)]
         digest = sealed_folder.seal(seal.folder, inputs, case, seal.signing_key)  # 4
-        finished.forget(state_dir, sources)
+        _forget(places)
     relay = {"unclosed": is_open, "summary": digest, "keys": keys.told, "failed": case.failed}
     warnings = [*found.warnings, *keys.problems]
     return FlowResult(True, found.results, found.diff, relay, warnings, {**found.extra, "summary": digest or None})
 
 
-def _seal_option(given: dict, sources: Sequence[Source]) -> _Seal:
-    folder = given["folder"]
-    if not os.path.isabs(folder):
-        raise OptionError(f"seal: {folder!r} is not an absolute path; begin it with /")
-    folder = os.path.normpath(folder)
-    own = [os.path.join(folder, name) for name in (sealed_folder.SUMMARY, sealed_folder.OUTPUTS, sealed_folder.SOURCES)]
-    for one in sources:
-        if not one.dest.startswith(folder + "/") or one.dest in own:
-            raise OptionError(
-                f"sources: the output {one.dest} must lie in {folder}, which is sealed, and not in its lists"
-            )
+def _forget(places: Places) -> None:
+    finished.forget(places.state_dir, places.sources)
+    Report(places.state_dir, places.report).forget()
+
+
+def _seal_option(given: dict, places: Places) -> _Seal:
+    folder = str(places.folder)
+    for one in places.sources:
+        if not one.dest.startswith(folder + "/"):
+            raise OptionError(f"sources: the output {one.dest} must lie in {folder}, which is sealed")
     signing_key = read_private_key(given["signing_key"], given["signing_key_passphrase"], "seal.signing_key")
     certificate = read_certificate(given["signing_certificate"], "seal.signing_certificate")
     if certificate is None or key_id_of_certificate(certificate) != key_id_of_private_key(signing_key):

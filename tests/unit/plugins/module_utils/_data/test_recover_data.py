@@ -26,7 +26,7 @@ from encrypted_mail import ENTITY, Person
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done, efs, mbox, outcome, output
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recover_data
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_report, recover_data
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
 
@@ -295,6 +295,68 @@ def test_places_that_are_refused(scene: Scene, tmp_path: Path) -> None:
     (row,) = scene.run((src, theirs), state_dir=str(tmp_path / "state")).results
     assert (row["failures"][0]["reason"], theirs.read_text()) == ("FileError", "somebody else's")
     assert not (tmp_path / "o").exists()
+
+
+def test_the_report_takes_no_place_of_another_file(scene: Scene, tmp_path: Path) -> None:
+    src, dest, report = tmp_path / "mail.eml", tmp_path / "out/mail", tmp_path / "out/report"
+    src.write_bytes(scene.mails["old"])
+    key, certificate = tmp_path / "the.key", tmp_path / "the.pem"
+    key.write_bytes(scene.old.key.read_bytes())
+    certificate.write_bytes(scene.old.certificate.read_bytes())
+    keys = (Person("old", key, certificate),)
+    before = seen(tmp_path)
+    for place in (src, src / "below", tmp_path, dest, dest / "report", dest.parent, key, certificate):
+        for check in (True, False):
+            with pytest.raises(_errors.OptionError):
+                scene.run((src, dest), report=str(place), keys=keys, check=check)
+    with pytest.raises(_errors.OptionError):
+        scene.run((src, tmp_path / "out/state/data/mail"), state_dir=str(tmp_path / "out/state"))
+    victim = tmp_path / "victim.key"
+    victim.write_bytes(key.read_bytes())
+    before = seen(tmp_path)
+    for sources in ([], [(src, dest)]):
+        for check in (True, False):
+            params = {**scene.params((src, dest), keys=keys, report=str(victim))}
+            params["sources"] = params["sources"][: len(sources)]
+            with pytest.raises(_errors.FileError, match="no earlier run left it"):
+                recover_data.run(HostTask(params, check_mode=check))
+    assert seen(tmp_path) == before
+    assert scene.run((src, dest), report=str(report)).changed
+    # What another one writes there stays, too; and only what is missing or ours is predicted.
+    report.write_bytes(report.read_bytes() + b"a note of the case worker's\n")
+    for check in (True, False):
+        with pytest.raises(_errors.FileError, match="move it away"):
+            scene.run((src, dest), report=str(report), check=check)
+    report.rename(tmp_path / "kept")
+    assert scene.run((src, dest), report=str(report), check=True).changed
+    assert scene.run((src, dest), report=str(report)).changed
+    src.write_bytes(scene.mails["stranger"])  # another item: the report changes
+    assert scene.run((src, dest), report=str(report)).changed
+    assert json.loads(report.read_text())["reason"] == "NoKeyForData"
+    assert not scene.run((src, dest), report=str(report), check=True).changed
+
+
+@pytest.mark.parametrize("at", ["_note", "name"])
+def test_a_report_of_a_killed_run_is_ours(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    src, dest, report = tmp_path / "mail.eml", tmp_path / "out/mail", tmp_path / "out/report"
+    owner = data_report.Report if at == "_note" else output.Output
+
+    class Killed(BaseException):
+        pass
+
+    def die(self: object, *arguments: Any, **more: Any) -> None:
+        raise Killed
+
+    for content in (scene.mails["old"], scene.mails["stranger"]):
+        src.write_bytes(content)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, at, die)
+            with pytest.raises(Killed):
+                scene.run((src, dest), report=str(report))
+        assert scene.run((src, dest), report=str(report)).changed
+    assert json.loads(report.read_text())["reason"] == "NoKeyForData"
 
 
 def test_where_mails_begin(tmp_path: Path) -> None:

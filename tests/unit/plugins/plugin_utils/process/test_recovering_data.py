@@ -495,3 +495,20 @@ def test_keys_at_hand_are_sealed_as_well(case: Case) -> None:
     assert not case.worker.run("data_recovery", keys=[{"key": str(key)}], **options)["changed"]
     envelope = (case.folder / "summary.json").read_bytes()
     assert canonical.loads(dsse.payload_of(envelope, sealed_folder.PAYLOAD_TYPE))["sources"][0]["decrypted"] == 1
+
+
+def test_the_report_is_none_of_the_other_files(case: Case) -> None:
+    requester, options = case.scene.requester(case.worker), case.options()
+    request_id = case.ask()
+    case.approve(request_id)
+    kept = Path(requester["signing_certificate"]).read_bytes()
+    names = [str(case.folder / name) for name in ("summary.json", "outputs.sha256", "sources.sha256/r", "files")]
+    for place in (*names, options["sources"][0]["dest"], *requester.values()):
+        with pytest.raises(OptionError):
+            case.recover(request_id, report=place)
+    options["sources"][0]["dest"] = str(case.folder / "summary.json/x")
+    with pytest.raises(OptionError):
+        case.recover(request_id, **options)
+    assert not case.folder.exists() and Path(requester["signing_certificate"]).read_bytes() == kept
+    assert case.recover(request_id, report=str(case.folder / "report.jsonl"))["changed"]
+    assert not list(case.worker.folder.glob("state/data/*"))
