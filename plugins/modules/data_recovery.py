@@ -121,6 +121,8 @@ options:
     description:
       - Seals the folder that all outputs lie in. Its files get mode V(0400), and a summary is written that names the
         SHA-256 of every file that was read and written, the keys, the agents who approved, and what failed.
+      - When the host, a file or a token stood in the way of an item, and not the data, nothing is sealed and the task
+        fails; O(request_id) stays open.
       - A folder that is sealed already is verified and left alone. M(keyops.lifecycle.data_recovery_info) verifies it
         at any time, and so do C(openssl) and C(sha256sum).
     type: dict

@@ -36,7 +36,8 @@ class Done:
         source: with its kind.
         before: the source's state then (``output.state_of``).
         after: the output's; empty when there is none.
-        key_ids: of all keys that were there, used or not.
+        key_ids: of all keys that were there, used or not, and need not be tried again; none where something of this
+            host stood in the way.
         facts: counts and failures, as in the result.
         lines: the items' lines of a report, where they are not in a file of their own.
     """
@@ -75,6 +76,12 @@ def read(state_dir: str, source: Source) -> Done | None:
         return None
     known = Source(source.src, source.dest, value["kind"], source.files)
     return Done(known, value["source"], value["output"], tuple(value["keys"]), value["facts"], tuple(value["lines"]))
+
+
+def is_ours(state_dir: str, source: Source, state: dict) -> bool:
+    """Whether an output of this state was left by an earlier run, of this source."""
+    known = read(state_dir, source)
+    return known is not None and known.after == state
 
 
 def write(state_dir: str, done: Sequence[Done]) -> None:

@@ -12,12 +12,25 @@ they were.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Callable
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import HostError
 
 DECRYPTED, KEPT, FAILED = "decrypted", "kept", "failed"
 #: Failures that a result lists; the report has all of them.
 MOST_FAILURES = 100
+
+
+def _names(kind: type[HostError]) -> Iterator[str]:
+    yield kind.__name__
+    for one in kind.__subclasses__():
+        yield from _names(one)
+
+
+#: Reasons that lie in this host, a file or a token, and not in the data: mended, the same item may come out.
+OBSTACLES = frozenset(_names(HostError))
 
 
 @dataclass(frozen=True)
@@ -71,19 +84,28 @@ def line_of(src: str, item: Item) -> bytes:
 
 @dataclass
 class Tally:
-    """The items of the source ``src``, counted. ``line`` gets every item as a line of the report, in their order."""
+    """The items of the source ``src``, counted. ``line`` gets every item as a line of the report, in their order.
+
+    ``obstacles`` counts those that failed for a reason of ``OBSTACLES``; ``obstacle`` is the first, as people read it.
+    """
 
     src: str = ""
     line: Callable[[bytes], object] | None = None
     counts: dict[str, int] = field(default_factory=lambda: {DECRYPTED: 0, KEPT: 0, FAILED: 0})
     failures: list[dict] = field(default_factory=list)
     key_ids: dict[str, int] = field(default_factory=dict)
+    obstacles: int = 0
+    obstacle: str = ""
 
     def add(self, item: Item) -> None:
         """Count one item."""
         self.counts[item.status] += 1
         for key_id in item.key_ids:
             self.key_ids[key_id] = self.key_ids.get(key_id, 0) + 1
+        if item.reason in OBSTACLES:
+            self.obstacles += 1
+            name = item.public()["item"]
+            self.obstacle = self.obstacle or f"{self.src}: {name + ': ' if name else ''}{item.detail}"
         if item.status == FAILED and len(self.failures) < MOST_FAILURES:
             self.failures.append(item.public())
         if self.line is not None:

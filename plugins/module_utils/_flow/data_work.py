@@ -11,19 +11,18 @@ replaced.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done as finished
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import efs, maildir, mbox, output, pool, single
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.done import Done
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import FAILED, Item, Source, Tally, line_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.progress import Progress
-from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, KeyopsError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, HostError, KeyopsError
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_singles, data_sources
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_places import Places
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_report import Report
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
@@ -62,31 +61,60 @@ class Work:
         self._done: dict[int, Done] = {}
         self._changed: set[int] = set()
         self._lines: dict[int, output.Nowhere] = {}  # of what check mode did, and keeps nowhere
+        self._kinds: dict[int, Source | KeyopsError] = {}
+        self._obstacles: dict[int, Tally] = {}
         for number, source in enumerate(sources):
             known = finished.read(self._state_dir, source)
-            if known is not None and _is_as_left(known) and finished.has_lines(self._state_dir, known):
+            if known is not None and data_sources.is_as_left(known) and finished.has_lines(self._state_dir, known):
                 self._done[number] = known
 
     def is_done(self) -> bool:
         """Whether all of it was decrypted by earlier runs."""
         return len(self._done) == len(self._sources) and not any(one.facts["failed"] for one in self._done.values())
 
+    def look(self) -> None:
+        """See that every source that is not done can be read, and what kind it is: before a key is opened.
+
+        Raises:
+            FileMissing, FileError: some cannot; the first is told, and how many more.
+        """
+        unreadable: list[FileError] = []
+        for number, source in enumerate(self._sources):
+            if number not in self._done or self._done[number].facts["failed"]:
+                try:
+                    self._kinds[number] = data_sources.looked_at(source)
+                except FileError as error:
+                    unreadable.append(error)
+                except KeyopsError as error:
+                    self._kinds[number] = error
+        if unreadable:
+            more = f" (and {len(unreadable) - 1} more sources)" if len(unreadable) > 1 else ""
+            raise type(unreadable[0])(f"sources: {unreadable[0]}{more}; nothing was decrypted")
+
     def decrypt(self, keys: Sequence[Decryptor]) -> None:
-        """Do what is not done."""
+        """Do what is not done, after ``look``."""
         self._keys, self._offered = keys, tuple(sorted(key.key_id for key in keys))
         known: dict[int, Source] = {}
-        for number, source in enumerate(self._sources):
-            try:
-                if not self._is_done_with(number):
-                    is_volume = source.kind == "auto" and efs.is_volume(source.src)
-                    known[number] = replace(source, kind="ntfs") if is_volume else single.with_kind(source)
-            except KeyopsError as error:
-                self._failed(number, source, error)
+        for number, kind in self._kinds.items():
+            if isinstance(kind, KeyopsError):
+                self._failed(number, self._sources[number], kind)
+            elif not self._is_done_with(number):
+                known[number] = kind
         with self._progress:
             for number, source in known.items():
                 if source.kind not in _SINGLES:
                     self._stream(number, source)
             self._singles({number: source for number, source in known.items() if source.kind in _SINGLES})
+
+    def require_no_obstacle(self) -> None:
+        """Raise HostError when something failed that lies in this host, a file or a token, and not in the data."""
+        count = sum(tally.obstacles for tally in self._obstacles.values())
+        if count:
+            first = next(iter(self._obstacles.values())).obstacle
+            raise HostError(
+                f"{count} items met an obstacle of this host, and nothing was sealed; the first: {first}. Remove the "
+                "obstacle, or leave that source out, and run again: what came out stays, and a request stays open"
+            )
 
     def result(self) -> FlowResult:
         """What the module returns; the report is written here."""
@@ -131,11 +159,11 @@ class Work:
         fresh: dict[int, single.Single] = {}
         for number, one in found.items():
             try:
-                if one.content is not None and self._is_fresh(one):
+                if one.content is not None and data_singles.is_fresh(self._state_dir, one):
                     fresh[number] = one
             except KeyopsError as error:
                 items[number] = _failure(error)
-        for number, refusal in self._create(fresh).items():
+        for number, refusal in ({} if self._task.check_mode else data_singles.create(fresh)).items():
             items[number] = _failure(refusal)
             del fresh[number]
         self._changed |= set(fresh)
@@ -144,49 +172,13 @@ class Work:
             tally.add(items[number])
             there = one.content is not None and items[number] is one.item and not self._task.check_mode
             after = output.state_at(one.source.dest) if there else None
+            if tally.obstacles:  # what an earlier run left is still there, and still ours
+                known = finished.read(self._state_dir, one.source)
+                after = known.after if known else None
             line = line_of(one.source.src, items[number]).decode().rstrip("\n")
-            self._done[number] = Done(one.source, one.before, after or {}, self._offered, tally.facts(), (line,))
+            self._done[number] = self._came_of(number, one.source, one.before, after or {}, tally, (line,))
         if not self._task.check_mode:
             finished.write(self._state_dir, [self._done[number] for number in found])
-
-    def _is_fresh(self, one: single.Single) -> bool:
-        """Whether the output is to be written: it is not there, or is ours and of what the source was before.
-
-        Raises:
-            FileError: there is something else.
-        """
-        state = output.state_at(one.source.dest)
-        if state is None:
-            return True
-        try:
-            output.require_same(one.source.dest, one.content or b"")
-        except FileError:
-            if not self._is_ours(one.source, state):
-                raise
-            return True
-        return False
-
-    def _is_ours(self, source: Source, state: dict) -> bool:
-        """Whether the output that is there was left there by an earlier run, of this source."""
-        known = finished.read(self._state_dir, source)
-        return known is not None and known.after == state
-
-    def _create(self, fresh: dict[int, single.Single]) -> dict[int, KeyopsError]:
-        """Write the outputs, all at once; what could not be written, and why."""
-        if self._task.check_mode or not fresh:
-            return {}
-        files = {number: _files.NewFile(one.source.dest, one.content or b"") for number, one in fresh.items()}
-        try:
-            for parent in sorted({os.path.dirname(file.path) for file in files.values()}):
-                _files.make_private_folder(parent)
-            ours = [file for file in files.values() if os.path.lexists(file.path)]  # see _is_fresh
-            _files.replace_all(ours)
-            new = {number: file for number, file in files.items() if file not in ours}
-            created = _files.write_new(list(new.values()))
-        except FileError as error:
-            return dict.fromkeys(files, error)
-        taken = [number for number, was in zip(new, created) if not was]
-        return {number: FileError(f"{files[number].path}: another process wrote it; run again") for number in taken}
 
     # --- sources of many items ---
 
@@ -209,11 +201,11 @@ class Work:
             before = output.state_of(file)
             told = self._progress.bytes_of(before["size"], stream.tally)
             mbox.recover(file, before["size"], self._keys, written, stream.tally, told)
-            _require_unchanged(source.src, before, output.state_of(file))
+            data_sources.require_unchanged(source.src, before, output.state_of(file))
             if there is not None and written.is_at(source.dest):
                 self._keep(stream, before, there)
                 return
-            if there is not None and not self._is_ours(source, there):
+            if there is not None and not finished.is_ours(self._state_dir, source, there):
                 raise FileError(
                     f"{source.dest}: it exists and holds something else; name another place, or move it away"
                 )
@@ -237,11 +229,11 @@ class Work:
             told(0)
             if one.changed:
                 self._changed.add(stream.number)
-        _require_unchanged(stream.source.src, before, efs.state_of(stream.source.src))
+        data_sources.require_unchanged(stream.source.src, before, efs.state_of(stream.source.src))
         self._keep(stream, before, {})
 
     def _keep(self, stream: _Stream, before: dict, after: dict) -> None:
-        self._done[stream.number] = Done(stream.source, before, after, self._offered, stream.tally.facts())
+        self._done[stream.number] = self._came_of(stream.number, stream.source, before, after, stream.tally)
         if stream.items is not None:
             stream.items.finish()
             stream.items.name(replacing=True)
@@ -252,7 +244,15 @@ class Work:
         tally = Tally(source.src)
         tally.add(_failure(error))
         line = line_of(source.src, _failure(error)).decode().rstrip("\n")
-        self._done[number] = Done(source, {}, {}, self._offered, tally.facts(), (line,))
+        self._done[number] = self._came_of(number, source, {}, {}, tally, (line,))
+
+    def _came_of(
+        self, number: int, source: Source, before: dict, after: dict, tally: Tally, lines: tuple[str, ...] = ()
+    ) -> Done:
+        self._obstacles.pop(number, None)
+        if tally.obstacles:
+            self._obstacles[number] = tally
+        return Done(source, before, after, () if tally.obstacles else self._offered, tally.facts(), lines)
 
     # --- the report ---
 
@@ -276,24 +276,3 @@ class Work:
 
 def _failure(error: KeyopsError) -> Item:
     return Item("", FAILED, type(error).__name__, str(error))
-
-
-def _require_unchanged(path: str, before: dict, after: dict) -> None:
-    if before != after:
-        raise FileError(f"{path}: it changed while it was read; stop what writes to it and run again")
-
-
-def _is_as_left(known: Done) -> bool:
-    """Whether source and output are as they were when the work was done; a run that failed left no output."""
-    if known.source.kind == "ntfs":  # which knows for itself what is there
-        return False
-    if known.source.kind == "maildir":
-        return (
-            os.path.isdir(known.source.src)
-            and os.path.isdir(known.source.dest)
-            and maildir.fingerprint(known.source.dest, with_times=False) == known.after
-            and maildir.fingerprint(known.source.src, with_times=True) == known.before
-        )
-    return (
-        output.state_at(known.source.src) == known.before and (output.state_at(known.source.dest) or {}) == known.after
-    )

@@ -6,7 +6,7 @@
 
 1. The options are checked before a key is opened; nothing that is written lies in what is read, or in one another.
 2. A source whose output is there as an earlier run left it is done: no key is needed for it (``_data/done.py``).
-3. The keys are opened (``data_keys``): they stay in memory, or on their token.
+3. Sources that cannot be read are told. The keys are opened (``data_keys``): they stay in memory, or on their token.
 4. Every source is decrypted by what knows its kind. What cannot be decrypted is an item with its reason, and the rest
    comes out; sources are only read.
 5. Outputs appear whole, with mode 0600. What is there already and was not made here from this source is never
@@ -40,6 +40,7 @@ def run(task: HostTask) -> FlowResult:
         return work.result()
     if not task.params["keys"]:
         raise OptionError("keys: name the keys to decrypt with, or a request_id with vault and seal")
+    work.look()
     with data_keys.opened(task.params["keys"], lock_folder(places.state_dir, task.check_mode)) as keys:  # 3
         work.decrypt(keys)
         return work.result()

@@ -11,8 +11,10 @@ Step ``decrypt``:
 2. A folder that is sealed already, for this request, and is as it was sealed, needs no key and is left alone.
 3. The request is this host's own copy, within its time. Its keys are opened with the shares of a quorum, and are in
    the memory of this process only: no file, no result, no message ever holds one.
-4. The sources are decrypted (recover_data.py). Then the folder is sealed, and the summary is the last that is written.
-   What the state folder knew of the sources, Message-IDs among it, goes after that.
+4. The sources are decrypted (recover_data.py). Where something of this host stood in the way, a full disk say, the
+   folder is not sealed and the request stays open: the same work again may give all. Otherwise the folder is sealed,
+   and the summary is the last that is written. What the state folder knew of the sources, Message-IDs among it, goes
+   after that.
 
 Step ``close``, when the controller has written the event: the one-time key is removed, with those whose time is over.
 """
@@ -98,6 +100,7 @@ def run(task: HostTask, places: Places) -> FlowResult:
         return result
     sealed_folder.check_free(seal.folder, [*(one.dest for one in sources), *filter(None, [places.report])])
     work = Work(task, places)
+    work.look()
     with contextlib.ExitStack() as opened:  # 3
         if request_id:
             keys = _of_request(task, state_dir, request_id)
@@ -106,6 +109,7 @@ def run(task: HostTask, places: Places) -> FlowResult:
             keys = _at_hand(opened.enter_context(data_keys.opened(task.params["keys"], lock_in)))
         work.decrypt(keys.decryptors)
         found = work.result()
+        work.require_no_obstacle()
         case = _case(task, found, keys, seal)
     digest = ""
     if not task.check_mode:

@@ -25,8 +25,8 @@ import pytest
 from encrypted_mail import ENTITY, Person
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done, efs, mbox, outcome, output
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_report, recover_data
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done, efs, maildir, mbox, outcome, output
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_report, data_singles, recover_data
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
 
@@ -237,12 +237,12 @@ def test_single_files(scene: Scene, tmp_path: Path) -> None:
     }
     for name, content in made.items():
         (tmp_path / name).write_bytes(content)
-    sources = [(tmp_path / name, out / name) for name in (*made, "missing")]
+    sources = [(tmp_path / name, out / name) for name in made]
     done = scene.run(*sources)
     rows = {Path(row["src"]).name: row for row in done.results}
     reasons = {name: row["failures"][0]["reason"] for name, row in rows.items() if row["failures"]}
     assert reasons == {
-        **{"stranger.p7m": "NoKeyForData", "signed.p7m": "NotEncrypted", "missing": "FileMissing"},
+        **{"stranger.p7m": "NoKeyForData", "signed.p7m": "NotEncrypted"},
         **{"noise": "DataDamaged", "empty": "DataDamaged"},
     }
     assert rows["plain.eml"]["kept"] == 1
@@ -282,19 +282,57 @@ def test_places_that_are_refused(scene: Scene, tmp_path: Path) -> None:
     secret.write_text("stays")
     (tmp_path / "link").symlink_to(secret)
     os.mkfifo(tmp_path / "fifo")
-    for src_path, dest in (
-        (src, tmp_path / "link"),
-        (tmp_path / "link", tmp_path / "o"),
-        (tmp_path / "fifo", tmp_path / "o"),
-    ):
-        (row,) = scene.run((src_path, dest), state_dir=str(tmp_path / "state")).results
-        assert row["failures"][0]["reason"] == "FileError", src_path
+    (row,) = scene.run((src, tmp_path / "link"), state_dir=str(tmp_path / "state")).results
+    assert row["failures"][0]["reason"] == "FileError"
     assert secret.read_text() == "stays"
     theirs = tmp_path / "theirs"
     theirs.write_text("somebody else's")
     (row,) = scene.run((src, theirs), state_dir=str(tmp_path / "state")).results
     assert (row["failures"][0]["reason"], theirs.read_text()) == ("FileError", "somebody else's")
     assert not (tmp_path / "o").exists()
+
+
+def test_sources_that_cannot_be_read_are_told_before_a_key_is_opened(scene: Scene, tmp_path: Path) -> None:
+    good, dest = tmp_path / "good.eml", tmp_path / "out/good"
+    good.write_bytes(scene.mails["old"])
+    (tmp_path / "link").symlink_to(good)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    nobody = Person("nobody", tmp_path / "no.key", tmp_path / "no.pem")
+    for name in ("missing", "link", "fifo", "folder"):
+        for kind in ("auto", "message", "cms", "mbox", *(["ntfs", "maildir"] if name == "missing" else [])):
+            params = scene.params((good, dest), (tmp_path / name, tmp_path / "out/x"), keys=(nobody,))
+            params["sources"][1]["kind"] = kind
+            for check in (True, False):
+                with pytest.raises(_errors.FileError, match=f"sources: {tmp_path / name}: .*nothing was"):
+                    recover_data.run(HostTask(params, check_mode=check))
+    with pytest.raises(_errors.FileMissing, match="and 1 more"):
+        scene.run((tmp_path / "a", dest), (tmp_path / "b", tmp_path / "out/b"))
+    assert not dest.parent.exists()
+
+
+def test_a_full_disk_is_no_end(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("one.p7m", "box", "Maildir")
+    sources = [(tmp_path / name, tmp_path / "out" / name) for name in names]
+    content = [b"first", b"second"]
+
+    def full(*arguments: Any) -> Any:
+        raise _errors.FileError("the disk is full")
+
+    for number in range(2):
+        sources[0][0].write_bytes(scene.new.encrypt(content[number]))
+        mail = b"Subject: %d\n" % number + scene.mails["old"]
+        sources[1][0].write_bytes(b"From x\n" + mail)
+        mailbox.Maildir(sources[2][0]).add(mail)
+        with monkeypatch.context() as patch:
+            patch.setattr(data_singles, "create", lambda fresh: dict.fromkeys(fresh, _errors.FileError("full")))
+            patch.setattr(maildir, "recover", full)
+            patch.setattr(mbox, "recover", full)
+            again = scene.run(*sources)
+        assert [row["failed"] for row in again.results] == [1, 1, 1]
+        result = scene.run(*sources)
+        assert [row["failed"] for row in result.results] == [0, 0, 0], result.results
+        assert (tmp_path / "out/one.p7m").read_bytes() == content[number]
 
 
 def test_the_report_takes_no_place_of_another_file(scene: Scene, tmp_path: Path) -> None:

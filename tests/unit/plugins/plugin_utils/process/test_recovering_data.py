@@ -12,15 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import departed
+import efs_image
 import pytest
 import story
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from departed import Case
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_files, sealed_folder
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ntfsdecrypt, sealed_files, sealed_folder
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FileError,
     FormatError,
+    HostError,
     KeyopsError,
     OptionError,
     QuorumNotReached,
@@ -512,3 +515,42 @@ def test_the_report_is_none_of_the_other_files(case: Case) -> None:
     assert not case.folder.exists() and Path(requester["signing_certificate"]).read_bytes() == kept
     assert case.recover(request_id, report=str(case.folder / "report.jsonl"))["changed"]
     assert not list(case.worker.folder.glob("state/data/*"))
+
+
+@pytest.mark.parametrize("how", ["full", "program", "taken"])
+def test_an_obstacle_of_the_host_seals_nothing(case: Case, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """A full disk, a program that is missing, a file that another process wrote: the same work gives all later."""
+    options = case.options()
+    image, dest = case.worker.folder / "image", case.folder / "disk"
+    efs_image.make_image(image, [])
+    options["sources"].append({"src": str(image), "dest": str(dest), "kind": "ntfs"})
+
+    def full(*arguments: object) -> None:
+        raise FileError("the disk is full; free some space and run again")
+
+    def missing() -> None:
+        raise HostError("ntfsdecrypt is not installed")
+
+    request_id = case.ask()
+    case.approve(request_id)
+    with monkeypatch.context() as patch:
+        if how == "full":
+            patch.setattr(_files, "write_new", full)
+        elif how == "program":
+            patch.setattr(ntfsdecrypt, "require", missing)
+        else:
+            (case.folder / "files").mkdir(parents=True, mode=0o700)
+            case.folder.chmod(0o700)
+            (case.folder / "files/mid").write_bytes(b"of another process")
+        for dummy in range(2):
+            with pytest.raises(HostError, match=r"nothing was sealed.*a request stays open"):
+                case.recover(request_id, **options)
+            assert not sealed_folder.is_sealed(str(case.folder))
+            assert case.requests() == [request_id + ".json"]
+            assert case.events()[-1] == ("recover_data", "failed")
+    if how == "taken":
+        (case.folder / "files/mid").unlink()
+    done = case.recover(request_id, **options)
+    assert [row["failed"] for row in done["results"]] == [0, 0, 0, 0]
+    assert outputs(case) == case.contents
+    assert case.requests() == []
