@@ -308,7 +308,7 @@ def test_sources_that_cannot_be_read_are_told_before_a_key_is_opened(scene: Scen
                     recover_data.run(HostTask(params, check_mode=check))
     with pytest.raises(_errors.FileMissing, match="and 1 more"):
         scene.run((tmp_path / "a", dest), (tmp_path / "b", tmp_path / "out/b"))
-    assert not dest.parent.exists()
+    assert [path.name for path in dest.parent.iterdir()] == ["state"]  # for the lock
 
 
 def test_a_full_disk_is_no_end(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +354,7 @@ def test_the_report_takes_no_place_of_another_file(scene: Scene, tmp_path: Path)
     before = seen(tmp_path)
     for sources in ([], [(src, dest)]):
         for check in (True, False):
-            params = {**scene.params((src, dest), keys=keys, report=str(victim))}
+            params = scene.params((src, dest), keys=keys, report=str(victim), state_dir=str(tmp_path / "state"))
             params["sources"] = params["sources"][: len(sources)]
             with pytest.raises(_errors.FileError, match="no earlier run left it"):
                 recover_data.run(HostTask(params, check_mode=check))

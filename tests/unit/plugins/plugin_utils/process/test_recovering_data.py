@@ -6,20 +6,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import departed
 import efs_image
+import killing
 import pytest
 import story
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from departed import Case
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ntfsdecrypt, sealed_files, sealed_folder
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
+    lock,
+    ntfsdecrypt,
+    sealed_files,
+    sealed_folder,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FileError,
     FormatError,
@@ -31,7 +39,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     RequestMismatch,
     StateError,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import recovered_data_info
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_singles, recovered_data_info
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, dsse, record
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
@@ -554,3 +562,70 @@ def test_an_obstacle_of_the_host_seals_nothing(case: Case, monkeypatch: pytest.M
     assert [row["failed"] for row in done["results"]] == [0, 0, 0, 0]
     assert outputs(case) == case.contents
     assert case.requests() == []
+
+
+@pytest.fixture(name="held_up")
+def _held_up(case: Case, tmp_path: Path) -> Iterator[Path]:
+    """A run that goes on without its controller, until the file is there; it has written something by then."""
+    go_on, begun = tmp_path / "go on", tmp_path / "begun"
+
+    def orphan() -> None:
+        def wait(*arguments: object) -> object:
+            begun.touch()
+            end = time.monotonic() + 60
+            while not go_on.exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            return create(*arguments)
+
+        def die(*arguments: object) -> None:
+            raise _Killed
+
+        create, data_singles.create, case.worker.on_reply = data_singles.create, wait, die
+        with contextlib.suppress(_Killed):
+            case.recover(request_id)
+
+    request_id = case.ask()
+    case.approve(request_id)
+    process = killing.fork(orphan)
+    end = time.monotonic() + 60
+    while not begun.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    yield go_on
+    go_on.touch()
+    os.waitpid(process, 0)
+
+
+def test_no_run_works_beside_one_that_lost_its_controller(
+    case: Case, held_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = case.requests()
+    request_id = name.partition(".")[0]
+    elsewhere = {"folder": str(case.worker.folder / "elsewhere"), **case.scene.requester(case.worker)}
+    sources = [{**one, "dest": one["dest"].replace("/case/", "/elsewhere/")} for one in case.options()["sources"]]
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    for options in ({}, {"seal": elsewhere, "sources": sources}):
+        with pytest.raises(StateError, match=r"another run works on the same data \(process \d+"):
+            case.recover(request_id, **options)
+    assert case.requests() and not sealed_folder.is_sealed(str(case.folder))
+    monkeypatch.setattr(lock, "PATIENCE", 60.0)
+    held_up.touch()
+    done = case.recover(request_id)  # it waits, and finds all done
+    assert not done["changed"] and [row["failed"] for row in done["results"]] == [0, 0, 0]
+    assert outputs(case) == case.contents and case.requests() == []
+    assert case.events().count(("recover_data", "success")) == 1
+    assert not list(case.worker.folder.glob("state/locks/data-*"))
+
+
+def test_a_lock_that_a_dead_run_left_is_taken_over(case: Case) -> None:
+    places = [f"folder {case.folder}"]
+    with pytest.raises(_Killed), lock.held(str(case.worker.folder / "state"), places):
+        (left,) = case.worker.folder.glob("state/locks/data-*")
+        raise _Killed
+    left.write_text("1\n")
+    with lock.held(str(case.worker.folder / "state"), places):
+        assert left.read_text() == f"{os.getpid()}\n"
+    left.mkdir()
+    with pytest.raises(FileError), lock.held(str(case.worker.folder / "state"), places):
+        pass
