@@ -50,7 +50,9 @@ options:
         elements: path
         default: []
   sources:
-    description: What to decrypt.
+    description:
+      - What to decrypt. With O(seal) and none at all there is only check mode, which tells whether the keys of
+        O(request_id) come back.
     type: list
     elements: dict
     required: true

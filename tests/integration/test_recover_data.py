@@ -31,12 +31,14 @@ def test_one_run_waits_for_the_agents_and_the_next_ends_what_was_killed(tmp_path
     recipient = ("-recip", case.certificates / "mid.pem")
     sealed = story.openssl("cms", "-encrypt", "-binary", "-outform", "DER", *recipient, stdin=content)
     (case.worker.folder / "left.p7m").write_bytes(sealed)
+    case.folder.mkdir(mode=0o700)
+    (case.folder / "left").write_bytes(content)  # as if an earlier run had been killed behind this output
     requester = case.scene.requester(case.worker)
     variables = {
         **{"keyops_data_owner": "alice", "keyops_reason": "a test", "keyops_data_folder": str(case.folder)},
         "keyops_requester_key": requester["signing_key"],
         "keyops_requester_certificate": requester["signing_certificate"],
-        "keyops_data_sources": [{"src": str(case.worker.folder / "left.p7m"), "dest": "left"}],
+        "keyops_data_sources": [{"src": f"{case.worker.folder}//left.p7m/", "dest": "left"}],
         **{"keyops_data_wait": "120", "keyops_state_dir": str(case.worker.folder / "state")},
     }
     controller = Controller(tmp_path)

@@ -98,7 +98,10 @@ def run(task: HostTask, places: Places) -> FlowResult:
         if not task.check_mode:
             _forget(places)
         return result
-    sealed_folder.check_free(seal.folder, [*(one.dest for one in sources), *filter(None, [places.report])])
+    if sources:
+        sealed_folder.check_free(seal.folder, [*(one.dest for one in sources), *filter(None, [places.report])])
+    elif not task.check_mode:  # which asks then whether the keys come back, whatever an earlier run left
+        raise OptionError("sources: name what is to be decrypted and sealed; without any there is only check mode")
     work = Work(task, places)
     work.look()
     with contextlib.ExitStack() as opened:  # 3

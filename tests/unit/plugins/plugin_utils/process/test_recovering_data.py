@@ -629,3 +629,35 @@ def test_a_lock_that_a_dead_run_left_is_taken_over(case: Case) -> None:
     left.mkdir()
     with pytest.raises(FileError), lock.held(str(case.worker.folder / "state"), places):
         pass
+
+
+def test_whether_the_keys_come_back_is_asked_after_a_kill_too(case: Case) -> None:
+    """The role waits for approvals so."""
+    request_id = case.ask()
+    case.approve(request_id, 1)
+    case.folder.mkdir(mode=0o700)
+    (case.folder / "files").mkdir(mode=0o700)
+    (case.folder / "files/new").write_bytes(case.contents["new"])  # what a killed run left
+    with pytest.raises(QuorumNotReached):
+        case.recover(request_id, sources=[], check_mode=True)
+    case.approve(request_id)
+    assert case.recover(request_id, sources=[], check_mode=True)["results"] == []
+    with pytest.raises(OptionError, match="sources"):
+        case.recover(request_id, sources=[])
+    done = case.recover(request_id)
+    assert [row["changed"] for row in done["results"]].count(True) == 2
+    assert outputs(case) == case.contents
+
+
+def test_the_same_places_in_another_spelling_are_the_same(case: Case) -> None:
+    request_id = case.ask()
+    case.approve(request_id)
+    case.recover(request_id)
+    options = case.options()
+    options["seal"]["folder"] = f"//{case.folder}/"
+    for one in options["sources"]:
+        one["src"], one["dest"] = f"/{one['src']}/", one["dest"].replace("/files/", "//files/./")
+    assert not case.recover(request_id, **options)["changed"]
+    options["sources"][0]["src"] = str(case.worker.folder / "requester.pem")
+    with pytest.raises(StateError, match="other sources"):
+        case.recover(request_id, **options)
