@@ -45,10 +45,11 @@ _BATCH = 4
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file; ``changed`` when it was not there before."""
+    """What came of one file; ``changed`` when it was not there before. ``path`` is where it is now, if anywhere."""
 
     item: Item
     changed: bool = False
+    path: str = ""
 
 
 def recover(source: Source, keys: Sequence[Decryptor], check_mode: bool = False) -> Iterator[Outcome]:
@@ -152,13 +153,14 @@ class _Recovery:
             if problem:
                 raise DataDamaged(problem)
             opened = efs_keys.opened(file, self._keys) if file.data.size else None
-            changed = self._writer.write(file, os.path.join(self._dest, place), opened)
+            path = os.path.join(self._dest, place)
+            changed = self._writer.write(file, path, opened)
         except FormatError as error:
             return Outcome(Item(file.name, FAILED, DataDamaged.__name__, str(error)))
         except KeyopsError as error:
             return Outcome(Item(file.name, FAILED, type(error).__name__, str(error)))
         key_ids = (opened.by.key_id,) if opened else ()
-        return Outcome(Item(file.name, DECRYPTED, detail=_beside(file), key_ids=key_ids), changed)
+        return Outcome(Item(file.name, DECRYPTED, detail=_beside(file), key_ids=key_ids), changed, path)
 
 
 def _open_volume(path: str) -> int:

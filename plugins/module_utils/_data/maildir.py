@@ -29,8 +29,8 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Fi
 #: As in ``mbox``.
 LARGEST = 96 << 20
 _BATCH_MAILS, _BATCH_BYTES = 32, 2 << 20
-_MAILS = ("cur", "new")
-_COPIED = ("maildirfolder", "subscriptions", "dovecot-keywords")
+MAILS = ("cur", "new")
+COPIED = ("maildirfolder", "subscriptions", "dovecot-keywords")
 _DEEPEST = 12
 
 
@@ -67,7 +67,7 @@ class _Job:
 
 def is_one(path: str) -> bool:
     """Whether a folder is a Maildir."""
-    return any(os.path.isdir(os.path.join(path, part)) for part in _MAILS)
+    return any(os.path.isdir(os.path.join(path, part)) for part in MAILS)
 
 
 def recover(
@@ -130,16 +130,16 @@ def _folders_of(path: str, below: str = "", depth: int = 0) -> Iterator[str]:
         raise FileError(f"{path}: its folders are nested deeper than those of a Maildir")
     with _listed(os.path.join(path, below)) as found:
         names = sorted(one.name for one in found if one.is_dir(follow_symlinks=False))
-    if any(part in names for part in _MAILS):
+    if any(part in names for part in MAILS):
         yield below
     for name in names:
-        if name not in (*_MAILS, "tmp"):
+        if name not in (*MAILS, "tmp"):
             yield from _folders_of(path, os.path.join(below, name), depth + 1)
 
 
 def _mails_of(path: str, folders: Iterable[str]) -> Iterator[Mail]:
     for folder in folders:
-        for part in _MAILS:
+        for part in MAILS:
             with contextlib.suppress(FileMissing), _listed(os.path.join(path, folder, part)) as found:
                 for one in found:
                     if not one.name.startswith(".") and one.is_file(follow_symlinks=False):
@@ -181,13 +181,13 @@ def _batches(found: Iterable[Mail]) -> Iterator[list[Mail]]:
 
 def _make(dest: str, folders: Sequence[str]) -> None:
     for folder in folders:
-        for part in (*_MAILS, "tmp"):
+        for part in (*MAILS, "tmp"):
             _files.make_private_folder(os.path.join(dest, folder, part))
 
 
 def _copy_lists(src: str, dest: str, folder: str, check_mode: bool) -> bool:
     changed = False
-    for name in _COPIED:
+    for name in COPIED:
         existing = _files.read_existing(os.path.join(src, folder, name))
         path = os.path.join(dest, folder, name)
         if existing is not None and not os.path.lexists(path):

@@ -50,7 +50,7 @@ def is_as_left(known: Done) -> bool:
         return (
             os.path.isdir(known.source.src)
             and os.path.isdir(known.source.dest)
-            and maildir.fingerprint(known.source.dest, with_times=False) == known.after
+            and maildir.fingerprint(known.source.dest, with_times=True) == known.after
             and maildir.fingerprint(known.source.src, with_times=True) == known.before
         )
     return (

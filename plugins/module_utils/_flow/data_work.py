@@ -21,6 +21,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor i
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.done import Done
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import FAILED, Item, Source, Tally, line_of
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.progress import Progress
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.sealed_outputs import Made
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, HostError, KeyopsError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_singles, data_sources
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.data_places import Places
@@ -63,6 +64,7 @@ class Work:
         self._lines: dict[int, output.Nowhere] = {}  # of what check mode did, and keeps nowhere
         self._kinds: dict[int, Source | KeyopsError] = {}
         self._obstacles: dict[int, Tally] = {}
+        self._files: dict[int, set[str]] = {}  # of volumes
         for number, source in enumerate(sources):
             known = finished.read(self._state_dir, source)
             if known is not None and data_sources.is_as_left(known) and finished.has_lines(self._state_dir, known):
@@ -125,6 +127,12 @@ class Work:
             if row["failed"]
         ]
         return FlowResult(self._write_report() or bool(self._changed), rows, warnings=warnings)
+
+    def made(self) -> list[Made]:
+        """What came of every source, for who seals the folder."""
+        numbers = range(len(self._sources))
+        done = [(self._done[number], frozenset(self._files.get(number, ()))) for number in numbers]
+        return [Made(one.source, one.after, files) for one, files in done]
 
     def _is_done_with(self, number: int) -> bool:
         known = self._done.get(number)
@@ -219,13 +227,15 @@ class Work:
         told = self._progress.bytes_of(0, stream.tally)
         if maildir.recover(source.src, source.dest, self._keys, check_mode, stream.tally, told):
             self._changed.add(stream.number)
-        self._keep(stream, before, {} if check_mode else maildir.fingerprint(source.dest, with_times=False))
+        self._keep(stream, before, {} if check_mode else maildir.fingerprint(source.dest, with_times=True))
 
     def _volume(self, stream: _Stream) -> None:
         told = self._progress.bytes_of(0, stream.tally)
         before = efs.state_of(stream.source.src)
         for one in efs.recover(stream.source, self._keys, self._task.check_mode):
             stream.tally.add(one.item)
+            if one.path:
+                self._files.setdefault(stream.number, set()).add(one.path)
             told(0)
             if one.changed:
                 self._changed.add(stream.number)

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done as finished
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_files, sealed_folder
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import sealed_files, sealed_folder, sealed_outputs
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import MOST_FAILURES, Source
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -117,6 +117,7 @@ def run(task: HostTask, places: Places) -> FlowResult:
     digest = ""
     if not task.check_mode:
         inputs = [_input(state_dir, one, row["kind"]) for one, row in zip(sources, found.results)]
+        sealed_outputs.require_made(seal.folder, work.made(), places.report)
         digest = sealed_folder.seal(seal.folder, inputs, case, seal.signing_key)  # 4
         _forget(places)
     relay = {"unclosed": is_open, "summary": digest, "keys": keys.told, "failed": case.failed}

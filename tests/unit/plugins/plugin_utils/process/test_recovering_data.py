@@ -661,3 +661,63 @@ def test_the_same_places_in_another_spelling_are_the_same(case: Case) -> None:
     options["sources"][0]["src"] = str(case.worker.folder / "requester.pem")
     with pytest.raises(StateError, match="other sources"):
         case.recover(request_id, **options)
+
+
+def test_what_this_work_did_not_make_is_not_signed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence, options = case.worker.folder / "evidence", case.options()
+    pem = (case.certificates / "old.pem").read_text()
+    files = [efs_image.EfsFile(f"{name}.txt", name.encode() * 900, [pem]) for name in ("one", "two")]
+    evidence.mkdir()
+    efs_image.make_image(evidence / "image", files)
+    mails = evidence / "maildir"
+    for part in ("cur", "new", "tmp", ".Sent/cur"):
+        (mails / part).mkdir(parents=True)
+    for name in ("cur/1.host:2,S", "new/2.host", ".Sent/cur/3.host:2,"):
+        (mails / name).write_bytes(b"Subject: " + name.encode() + b"\n\ntext\n")
+    (mails / "subscriptions").write_text("Sent\n")
+    (evidence / "noise").write_bytes(b"no mail")
+    for name, kind in (("image", "auto"), ("maildir", "auto"), ("noise", "cms")):
+        options["sources"].append({"src": str(evidence / name), "dest": str(case.folder / name), "kind": kind})
+    options["report"] = str(case.folder / "report.jsonl")
+    request_id = case.ask()
+    case.approve(request_id)
+
+    def full(folder: str) -> None:
+        raise FileError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sealed_folder, "_make_read_only", full)
+        with pytest.raises(FileError, match="full"):
+            case.recover(request_id, **options)
+    gone = mails / "cur/1.host:2,S"
+    kept = gone.read_bytes()
+    gone.unlink()
+    with pytest.raises(FileError, match=r"maildir/cur/1\.host:2,S: it is no output of this work"):
+        case.recover(request_id, **options)
+    gone.write_bytes(kept)
+    for planted in (
+        *("maildir/cur/9.host:2,S", "maildir/cur/1.host:2,F", "maildir/.Sent/subscriptions"),
+        *("image/a/one.txt", "noise"),
+    ):
+        path = case.folder / planted
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"Subject: planted\n\n")
+        with pytest.raises(KeyopsError) as told:
+            case.recover(request_id, **options)
+        assert str(path) in str(told.value), told.value
+        path.unlink()
+    changed = case.folder / "maildir/subscriptions"
+    true = changed.read_bytes()
+    changed.write_text("Planted\n")
+    with pytest.raises(FileError, match="subscriptions"):
+        case.recover(request_id, **options)
+    changed.write_bytes(true)
+    done = case.recover(request_id, **options)
+    assert [row["failed"] for row in done["results"]] == [0, 0, 0, 0, 0, 1]
+    listed = (case.folder / "outputs.sha256").read_text().splitlines()
+    names = {line.split("  ")[1] for line in listed}
+    assert names == {
+        *(f"files/{name}" for name in case.contents),
+        *("image/one.txt", "image/two.txt", "maildir/subscriptions", "report.jsonl", "sources.sha256"),
+        *(f"maildir/{name}" for name in ("cur/1.host:2,S", "new/2.host", ".Sent/cur/3.host:2,")),
+    }
