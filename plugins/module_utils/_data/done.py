@@ -60,6 +60,11 @@ def items_path(state_dir: str, source: Source) -> str:
     return os.path.join(folder(state_dir), f"{_name(source)}.items")
 
 
+def made_path(state_dir: str, source: Source) -> str:
+    """The file with what was made of a volume (``efs_made``)."""
+    return os.path.join(folder(state_dir), f"{_name(source)}.made")
+
+
 def read(state_dir: str, source: Source) -> Done | None:
     """What was done with this source and output; None when nothing is known, or what is there cannot be read.
 
@@ -133,7 +138,8 @@ def forget(state_dir: str, sources: Sequence[Source]) -> None:
         FileError: it cannot be removed.
     """
     for source in sources:
-        for path in (items_path(state_dir, source), os.path.join(folder(state_dir), f"{_name(source)}.json")):
+        known = os.path.join(folder(state_dir), f"{_name(source)}.json")
+        for path in (items_path(state_dir, source), made_path(state_dir, source), known):
             if os.path.lexists(path):
                 _files.remove(path)
 

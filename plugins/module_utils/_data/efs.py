@@ -22,6 +22,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils import _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
     efs_files,
     efs_keys,
+    efs_made,
     efs_write,
     ntfs,
     ntfsdecrypt,
@@ -41,24 +42,37 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 
 #: Files that are handed to a process at once.
 _BATCH = 4
+_OF_ANOTHER = "what is there was made from another state of the image"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file; ``changed`` when it was not there before. ``path`` is where it is now, if anywhere."""
+    """What came of one file; ``changed`` when it was not there before.
+
+    ``path`` is where it is now, if anywhere; ``place`` where it would be.
+    """
 
     item: Item
     changed: bool = False
     path: str = ""
+    place: str = ""
 
 
-def recover(source: Source, keys: Sequence[Decryptor], check_mode: bool = False) -> Iterator[Outcome]:
+def recover(
+    source: Source,
+    keys: Sequence[Decryptor],
+    check_mode: bool = False,
+    notes: str | None = None,
+    state: dict | None = None,
+) -> Iterator[Outcome]:
     """Decrypt the EFS files of a volume.
 
     Args:
         source: ``src`` is the image or block device, ``dest`` the folder, ``files`` what is wanted (all when empty).
         keys: what may open them.
-        check_mode: nothing is written; keys are opened.
+        check_mode: nothing gets a name; keys are opened.
+        notes: the file that says what was made of which state of the image (``efs_made``); None: it is not known.
+        state: the image's, now (``state_of``).
 
     Raises:
         FormatError: it is no NTFS volume.
@@ -68,9 +82,18 @@ def recover(source: Source, keys: Sequence[Decryptor], check_mode: bool = False)
     if any(not key.on_token for key in keys):
         ntfsdecrypt.require()
     wanted = efs_files.Wanted(source.files)
-    with contextlib.closing(_Recovery(source, keys, check_mode)) as recovery:
+    looked_at: set[str] = set()
+    with contextlib.ExitStack() as opened:
+        made = opened.enter_context(contextlib.closing(efs_made.Made(notes, state, check_mode)))
+        recovery = opened.enter_context(contextlib.closing(_Recovery(source, keys, made, check_mode)))
         for outcomes in pool.ordered(recovery.files, recovery.batches(wanted), pool.processes_for(keys)):
+            looked_at.update(one.place for one in outcomes)
             yield from outcomes
+    for path in made.of_another():
+        if path not in looked_at:
+            detail = "it is not among what was decrypted now; move it away, or name another folder"
+            name = os.path.relpath(path, source.dest)
+            yield Outcome(Item(name, FAILED, FileError.__name__, f"{_OF_ANOTHER}; {detail}"))
     for name in wanted.missing():
         detail = "the volume has no EFS file of this name, and no folder of this name with any"
         yield Outcome(Item(name, FAILED, NotEncrypted.__name__, detail))
@@ -106,8 +129,8 @@ def state_of(path: str) -> dict:
 
 
 class _Recovery:
-    def __init__(self, source: Source, keys: Sequence[Decryptor], check_mode: bool) -> None:
-        self._dest, self._keys = source.dest, keys
+    def __init__(self, source: Source, keys: Sequence[Decryptor], made: efs_made.Made, check_mode: bool) -> None:
+        self._dest, self._keys, self._made = source.dest, keys, made
         self._cleanup = contextlib.ExitStack()
         descriptor = _open_volume(source.src)
         self._cleanup.callback(os.close, descriptor)
@@ -116,7 +139,7 @@ class _Recovery:
         except BaseException:
             self.close()
             raise
-        self._writer = efs_write.Writer(self.volume, descriptor, check_mode)
+        self._writer = efs_write.Writer(self.volume, descriptor, made, check_mode)
         self._cleanup.callback(self._writer.close)
 
     def close(self) -> None:
@@ -147,20 +170,20 @@ class _Recovery:
         """One file; what stands in the way becomes its reason."""
         if file is None:
             raise FileError("the volume changed while it was read; stop what writes to it and run again")
+        path = os.path.join(self._dest, place)
         try:
             if isinstance(file, Unreadable):
                 raise file.error
             if problem:
                 raise DataDamaged(problem)
             opened = efs_keys.opened(file, self._keys) if file.data.size else None
-            path = os.path.join(self._dest, place)
             changed = self._writer.write(file, path, opened)
-        except FormatError as error:
-            return Outcome(Item(file.name, FAILED, DataDamaged.__name__, str(error)))
         except KeyopsError as error:
-            return Outcome(Item(file.name, FAILED, type(error).__name__, str(error)))
+            reason = DataDamaged if isinstance(error, FormatError) else type(error)
+            detail = f"{error}; {_OF_ANOTHER}" if self._made.is_of_another(path) else str(error)
+            return Outcome(Item(file.name, FAILED, reason.__name__, detail), place=path)
         key_ids = (opened.by.key_id,) if opened else ()
-        return Outcome(Item(file.name, DECRYPTED, detail=_beside(file), key_ids=key_ids), changed, path)
+        return Outcome(Item(file.name, DECRYPTED, detail=_beside(file), key_ids=key_ids), changed, path, path)
 
 
 def _open_volume(path: str) -> int:

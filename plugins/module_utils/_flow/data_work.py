@@ -232,7 +232,8 @@ class Work:
     def _volume(self, stream: _Stream) -> None:
         told = self._progress.bytes_of(0, stream.tally)
         before = efs.state_of(stream.source.src)
-        for one in efs.recover(stream.source, self._keys, self._task.check_mode):
+        notes = finished.made_path(self._state_dir, stream.source)
+        for one in efs.recover(stream.source, self._keys, self._task.check_mode, notes, before):
             stream.tally.add(one.item)
             if one.path:
                 self._files.setdefault(stream.number, set()).add(one.path)

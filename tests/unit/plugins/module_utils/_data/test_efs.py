@@ -26,11 +26,14 @@ from efs_image import AGENT_USAGE, USER_USAGE, EfsFile, content_of
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
     efs,
+    efs_files,
     efs_metadata,
+    efs_write,
     ntfs,
     ntfsdecrypt,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.efs_files import EncryptedFile
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.ntfs_record import LOGGED_STREAM
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import DECRYPTED, FAILED, Source
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -113,8 +116,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(folder, folder / "volume.ntfs", {min([file.path, *file.links]): file for file in files})
 
 
-def run(image: Path, dest: Path, *keys: Decryptor, files: tuple[str, ...] = (), check: bool = False) -> dict:
-    outcomes = list(efs.recover(Source(str(image), str(dest), "ntfs", files), keys, check))
+def run(
+    image: Path, dest: Path, *keys: Decryptor, files: tuple[str, ...] = (), check: bool = False, **known: Any
+) -> dict:
+    outcomes = list(efs.recover(Source(str(image), str(dest), "ntfs", files), keys, check, **known))
     assert len({one.item.name for one in outcomes}) == len(outcomes)
     return {one.item.name: one for one in outcomes}
 
@@ -185,6 +190,65 @@ def test_what_is_missing_comes_and_what_is_another_file_stays(world: World, tmp_
     assert {name for name, one in again.items() if one.changed} == {"Users/anna/desx.txt"}
     assert again["Users/anna/triple.txt"].item.reason == "FileError"
     assert (out / "Users/anna/triple.txt").read_bytes() == b"somebody's work"
+
+
+def damaged_copy(world: World, image: Path, path: str) -> None:
+    """The image as ``dd conv=noerror,sync`` leaves it where two clusters of a file cannot be read."""
+    content = bytearray(world.image.read_bytes())
+    with world.image.open("rb") as file:
+        volume = ntfs.Volume(file.fileno())
+        (one,) = [one for one in efs_files.find(volume) if isinstance(one, EncryptedFile) and one.name == path]
+        place = next(volume.extents(one.data))[0]
+    assert place is not None
+    content[place + 8192 : place + 16384] = bytes(8192)
+    image.write_bytes(content)
+
+
+@pytest.mark.parametrize("device", [False, True])
+def test_outputs_of_an_earlier_image_are_made_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: bool
+) -> None:
+    """Whether it is an image or a device, which has no state by which a change would show."""
+    image, out, large = tmp_path / "pc.ntfs", tmp_path / "out", "Users/anna/large.bin"
+
+    def work(check: bool = False, files: tuple[str, ...] = ()) -> dict:
+        state = {} if device else efs.state_of(str(image))
+        notes = str(tmp_path / "state/notes")
+        return run(image, out, world.key("anna"), check=check, files=files, notes=notes, state=state)
+
+    damaged_copy(world, image, large)
+    work()
+    assert (out / large).read_bytes() != world.files[large].content
+    foreign = out / "Users/anna/desx.txt"  # as large and as old as ours, and not made here
+    (tmp_path / "theirs").write_bytes(bytes(1024))
+    os.utime(tmp_path / "theirs", ns=(1, foreign.stat().st_mtime_ns))
+    (tmp_path / "theirs").replace(foreign)
+    with (tmp_path / "state/notes").open("ab") as notes:
+        notes.write(b'\n{"cut')
+    image.write_bytes(world.image.read_bytes())
+    before = facts(out)
+    assert {name for name, one in work(check=True).items() if one.changed} == {large}
+    found = work()
+    assert {name for name, one in found.items() if one.changed} == {large}
+    assert found["Users/anna/desx.txt"].item.reason == "FileError" and foreign.read_bytes() == bytes(1024)
+    require_same(world, out, decrypted(found))
+    assert {path for path, one in facts(out).items() if one[0] != before[path][0]} == {out / large}
+    with monkeypatch.context() as patched:
+        patched.setattr(efs_write.Writer, "_decrypt", None)  # nothing is decrypted a second time
+        if not device:
+            assert decrypted(work(files=("Users/anna/large.bin", "shared"))) >= {large, LINKED}
+    assert not any(one.changed for one in work().values())
+
+
+def test_outputs_that_this_image_does_not_give_are_told(world: World, tmp_path: Path) -> None:
+    image, out, notes = tmp_path / "pc.ntfs", tmp_path / "out", str(tmp_path / "notes")
+    image.write_bytes(world.image.read_bytes())
+    first = run(image, out, world.key("anna"), notes=notes, state=efs.state_of(str(image)))
+    os.utime(image, ns=(1, 1))
+    again = run(image, out, world.key("ben"), files=("Users",), notes=notes, state=efs.state_of(str(image)))
+    told = {name for name, one in again.items() if "another state of the image" in one.item.detail}
+    assert told == decrypted(first) - {"Users/anna/large.bin", "Users/anna/empty.txt"}  # which come out again
+    assert set(reasons(again)) == told
 
 
 def test_check_mode_tells_and_writes_nothing(world: World, tmp_path: Path) -> None:

@@ -25,7 +25,16 @@ import pytest
 from encrypted_mail import ENTITY, Person
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done, efs, maildir, mbox, outcome, output
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
+    done,
+    efs,
+    efs_files,
+    maildir,
+    mbox,
+    ntfs,
+    outcome,
+    output,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import data_report, data_singles, recover_data
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
 
@@ -531,3 +540,34 @@ def test_an_image_that_changes_is_an_error(scene: Scene, tmp_path: Path, monkeyp
     monkeypatch.setattr(efs, "recover", while_another_writes)
     (row,) = scene.run((image, dest)).results
     assert "it changed while it was read" in row["failures"][0]["detail"]
+
+
+def test_running_again_takes_nothing_of_the_image_before(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clusters of an image could not be read, the run ended with an error, and a better image came in its place."""
+    image, dest, content = tmp_path / "image", tmp_path / "out", efs_image.content_of("one", 30_000)
+    efs_image.make_image(image, [efs_image.EfsFile("one.txt", content, [scene.old.certificate.read_text()])])
+    good = image.read_bytes()
+    with image.open("rb") as file:
+        volume = ntfs.Volume(file.fileno())
+        (one,) = [one for one in efs_files.find(volume) if isinstance(one, efs_files.EncryptedFile)]
+        first = next(volume.extents(one.data))[0]
+    assert first is not None
+    image.write_bytes(good[: first + 8192] + bytes(8192) + good[first + 16384 :])
+
+    def then_it_ends(*arguments: Any) -> Iterator[efs.Outcome]:
+        yield from recover(*arguments)
+        raise _errors.FileError("the disk is full")
+
+    recover = efs.recover
+    with monkeypatch.context() as patched:
+        patched.setattr(efs, "recover", then_it_ends)
+        assert scene.run((image, dest)).results[0]["failed"] == 1
+    assert (dest / "one.txt").read_bytes()[:8192] == content[:8192]
+    assert (dest / "one.txt").read_bytes() != content
+    image.write_bytes(good)
+    again = scene.run((image, dest))
+    assert (again.changed, again.results[0]["decrypted"]) == (True, 1)
+    assert (dest / "one.txt").read_bytes() == content
+    assert not scene.run((image, dest)).changed
