@@ -34,6 +34,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
 _PKCS7 = "1.2.840.113549.1.7."
 DATA, SIGNED_DATA, ENVELOPED_DATA = (der.oid(f"{_PKCS7}{number}") for number in (1, 2, 3))
 AUTH_ENVELOPED_DATA = der.oid("1.2.840.113549.1.9.16.1.23")
+COMPRESSED_DATA = der.oid("1.2.840.113549.1.9.16.1.9")
 _OTHERS = {
     SIGNED_DATA: "signed",
     DATA: "plain data",
@@ -41,7 +42,7 @@ _OTHERS = {
     der.oid(f"{_PKCS7}5"): "a digest",
     der.oid(f"{_PKCS7}6"): "encrypted with a key that is not in it",
     der.oid("1.2.840.113549.1.9.16.1.2"): "authenticated, not encrypted",
-    der.oid("1.2.840.113549.1.9.16.1.9"): "compressed",
+    COMPRESSED_DATA: "compressed",
 }
 _UNREADABLE = (der.oid(f"{_PKCS7}4"), der.oid(f"{_PKCS7}6"))
 _PEM_BEGIN = re.compile(rb"\s*-----BEGIN ([A-Z0-9 #]{1,40})-----")
@@ -87,6 +88,11 @@ def wrapped(content: bytes, kind: bytes) -> bytes:
     if kind == DATA:
         return content
     return der.write(der.SEQUENCE, kind, der.write(0xA0, content))
+
+
+def is_plain(kind: bytes) -> bool:
+    """Whether a message of this type is known, and its content is not encrypted."""
+    return kind in _OTHERS and kind not in _UNREADABLE
 
 
 def content_type(message: Any) -> bytes:

@@ -10,14 +10,19 @@ the mail, and a mail that breaks the rules is read as far as it goes.
 
 from __future__ import annotations
 
+import base64
 import binascii
 import re
+import string
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import mime_parameters
+
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\n]*)(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
-_PARAMETER = re.compile(rb";\s*([^\s=;\"]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;\"]*))")
-_ESCAPED = re.compile(rb"\\(.)")
+_NOT_BASE64 = bytes(set(range(256)) - set(string.ascii_letters.encode() + string.digits.encode() + b"+/"))
+#: In the first bytes of a text there is none of these.
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\x08")) + b"\x7f"
 #: A header that is longer is none.
 _LONGEST_HEADER = 1024 * 1024
 
@@ -38,7 +43,7 @@ class Entity(NamedTuple):
         header: the header's bytes, up to the blank line.
         body: where the body begins in the bytes that were read.
         kind: the media type in lower case, ``text/plain`` when nothing says it.
-        parameters: of the media type, names in lower case.
+        parameters: of the media type, names in lower case (``mime_parameters``).
     """
 
     fields: tuple[Field, ...]
@@ -65,7 +70,7 @@ def read(data: bytes, start: int = 0, end: int | None = None) -> Entity:
     parameters: dict[bytes, bytes] = {}
     for one in fields:
         if one.name == b"content-type":
-            kind, parameters = _media_type(one.value)
+            kind, parameters = mime_parameters.read(one.value)
             break
     return Entity(fields, header, body, kind, parameters)
 
@@ -82,9 +87,26 @@ def describes(entity: Entity, data: bytes) -> bool:
     return data.startswith(entity.fields[0].lines) and any(one.name.startswith(b"content-") for one in entity.fields)
 
 
-def parameter_of(value: bytes, name: bytes) -> bytes:
-    """A parameter of a structured field such as Content-Disposition; empty without it."""
-    return _media_type(value)[1].get(name, b"")
+def file_names(entity: Entity) -> Iterator[bytes]:
+    """The names that a part gives itself, in lower case."""
+    for name in mime_parameters.every(entity.parameters, b"name"):
+        yield mime_parameters.without_encoded_words(name).strip().lower()
+    for field in entity.fields:
+        if field.name == b"content-disposition":
+            for name in mime_parameters.every(mime_parameters.read(field.value)[1], b"filename"):
+                yield mime_parameters.without_encoded_words(name).strip().lower()
+
+
+def is_text(data: bytes) -> bool:
+    """Whether the first bytes of a content are those of a text, in UTF-8 or nearly all in ASCII."""
+    if data.translate(None, _CONTROLS) != data:
+        return False
+    try:
+        data[: max(len(data) - 3, 0)].decode("utf-8")  # the last letter may be cut in two
+    except UnicodeDecodeError as error:
+        if error.start < len(data) - 6:
+            return sum(byte < 128 for byte in data) >= 0.75 * len(data)
+    return True
 
 
 def parts(data: bytes, start: int, end: int, boundary: bytes) -> Iterator[tuple[int, int]]:
@@ -100,18 +122,52 @@ def parts(data: bytes, start: int, end: int, boundary: bytes) -> Iterator[tuple[
         yield begin, end
 
 
+def boundary_of(data: bytes, end: int, entity: Entity) -> bytes:
+    """The boundary of a multipart entity; of two ways to read it the one that its body has."""
+    found = mime_parameters.every(entity.parameters, b"boundary")
+    if len(found) < 2:
+        return found[0] if found else b""
+    for boundary in filter(None, found):
+        if next(_delimiters(data, entity.body, end, b"--" + boundary), None):
+            return boundary
+    return b""
+
+
+def encoding_of(entity: Entity) -> bytes:
+    """The transfer encoding of a body, in lower case."""
+    encoding = entity.value(b"content-transfer-encoding")
+    if b"(" in encoding:
+        encoding = mime_parameters.without_comments(encoding).strip()
+    return encoding.lower()
+
+
+def encoded(data: bytes, encoding: bytes, line_end: bytes) -> bytes:
+    """A body in base64 or quoted-printable."""
+    if encoding == b"base64":
+        return base64.encodebytes(data).replace(b"\n", line_end)
+    return binascii.b2a_qp(data, istext=False).replace(b"=\n", b"=" + line_end)
+
+
 def decoded(data: bytes, encoding: bytes) -> bytes:
-    """A body without its transfer encoding.
+    """A body without its transfer encoding (``encoding_of``).
 
     Raises:
         ValueError: it is base64 and damaged.
     """
-    encoding = encoding.lower()
     if encoding == b"base64":
         return binascii.a2b_base64(data)
     if encoding == b"quoted-printable":
         return binascii.a2b_qp(data)
     return data
+
+
+def decoded_somehow(data: bytes, encoding: bytes) -> bytes:
+    """As ``decoded``; of base64 that is cut off or altered what there is."""
+    if encoding == b"base64":
+        digits = data.translate(None, _NOT_BASE64)
+        digits = digits[:-1] if len(digits) % 4 == 1 else digits
+        return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+    return decoded(data, encoding)
 
 
 def _header_end(data: bytes, start: int, end: int) -> tuple[int, int]:
@@ -127,17 +183,6 @@ def _header_end(data: bytes, start: int, end: int) -> tuple[int, int]:
     if full < 0 or 0 <= bare < full:
         return bare + 1, bare + 2
     return full + 1, full + 3
-
-
-def _media_type(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    kind, semicolon, rest = value.partition(b";")
-    parameters: dict[bytes, bytes] = {}
-    for match in _PARAMETER.finditer(semicolon + rest):
-        quoted = match[3] if match[2] is None else match[2]
-        if match[2] and b"\\" in match[2]:
-            quoted = _ESCAPED.sub(rb"\1", match[2])
-        parameters.setdefault(match[1].lower(), quoted)
-    return kind.strip().lower(), parameters
 
 
 def _delimiters(data: bytes, start: int, end: int, mark: bytes) -> Iterator[tuple[int, int, bool]]:

@@ -11,7 +11,9 @@
    was encrypted is worth more than what everybody on the way could alter.
 4. A part that cannot be decrypted stays as it was, and the mail counts as failed, with that reason; the other parts
    come out.
-5. Depth, parts, layers of encryption and the sum of what is decrypted are bounded.
+5. What may be encrypted is found by how it begins, and not only by what it calls itself (``encrypted_parts``). What of
+   it does not open has a reason, and is never told as kept.
+6. Depth, parts, layers of encryption and the sum of what is decrypted are bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +23,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ber, ciphers, cms, mime
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
+    ber,
+    ciphers,
+    cms,
+    encrypted_parts,
+    mime,
+    opaque,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import DECRYPTED, FAILED, KEPT, Item
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
@@ -30,18 +39,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     DataNotOpened,
     DataTooLarge,
     DataUnsupported,
-    FormatError,
     KeyopsError,
     TokenError,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import der
 
-_PKCS7 = (b"application/pkcs7-mime", b"application/x-pkcs7-mime")
-_BY_NAME = (b"application/octet-stream", b"application/pkcs7", b"application/x-pkcs7")
 _DEEPEST, _MOST_PARTS, _MOST_LAYERS = 24, 10_000, 8
 _MOST_DECRYPTED = 512 * 1024 * 1024
-#: In the first bytes of a text there is none of these.
-_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\x08")) + b"\x7f"
 _LOOKED_AT = 64
 #: Messages below this many bytes are faster to walk as bytes than as views, whatever is copied.
 _SMALL = 1 << 20
@@ -118,21 +121,53 @@ class _Work:
         self._parts += 1
         if depth > _DEEPEST or self._parts > _MOST_PARTS:
             raise DataTooLarge("the mail is nested deeper, or has more parts, than any; not all of it was looked at")
-        if entity.kind.startswith(b"multipart/"):
-            return self._multipart(data, start, end, entity, depth, quote)
-        if entity.kind == b"message/rfc822":
-            inner = mime.read(data, entity.body, end)
-            found = self.entity(data, entity.body, end, inner, depth + 1, quote)
-            return None if found is None else data[start : entity.body] + found
-        if not _may_be_encrypted(entity):
-            return None
         try:
-            return self._pkcs7(data, end, entity, depth, quote)
+            if entity.kind.startswith(b"multipart/"):
+                return self._composite(self._multipart, data, start, end, entity, depth, quote)
+            found = encrypted_parts.found(data, end, entity)
+            if found == encrypted_parts.MAIL:
+                return self._composite(self._mail, data, start, end, entity, depth, quote)
+            return self._pkcs7(data[entity.body : end], entity, depth, quote) if found else None
         except DataTooLarge:
             raise
         except (DataError, TokenError) as error:
             self.errors.append(error)
             return None
+
+    def _composite(
+        self,
+        walk: Callable[..., bytes | None],
+        data: bytes,
+        start: int,
+        end: int,
+        entity: mime.Entity,
+        depth: int,
+        quote: Callable[[bytes], bytes] | None,
+    ) -> bytes | None:
+        """What is made of parts, as it stands or in a transfer encoding, which RFC 2045 forbids and programs read."""
+        found = walk(data, start, end, entity, depth, quote)
+        encoding = mime.encoding_of(entity)
+        if found is not None or encoding not in (b"base64", b"quoted-printable"):
+            return found
+        content = mime.decoded_somehow(data[entity.body : end], encoding)
+        found = walk(content, 0, len(content), entity._replace(header=b"", body=0), depth, None)
+        if found is None or entity.kind == b"multipart/signed":  # 2
+            return found
+        found = mime.encoded(found, encoding, b"\r\n" if entity.header.endswith(b"\r\n") else b"\n")
+        return data[start : entity.body] + (quote(found) if quote else found)
+
+    def _mail(
+        self,
+        data: bytes,
+        start: int,
+        end: int,
+        entity: mime.Entity,
+        depth: int,
+        quote: Callable[[bytes], bytes] | None,
+    ) -> bytes | None:
+        inner = mime.read(data, entity.body, end)
+        found = self.entity(data, entity.body, end, inner, depth + 1, quote)
+        return None if found is None else data[start : entity.body] + found
 
     def _multipart(
         self,
@@ -146,7 +181,7 @@ class _Work:
         if entity.kind == b"multipart/encrypted":
             self.errors.append(DataUnsupported("it is encrypted with OpenPGP or another way that is not S/MIME"))
             return None
-        boundary = entity.parameters.get(b"boundary", b"")
+        boundary = mime.boundary_of(data, end, entity)
         pieces, place = [], start
         for begin, stop in mime.parts(data, entity.body, end, boundary) if boundary else ():
             part = mime.read(data, begin, stop)
@@ -159,21 +194,19 @@ class _Work:
         return b"".join([*pieces, data[place:end]]) if pieces else None
 
     def _pkcs7(
-        self, data: bytes, end: int, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
+        self, body: bytes, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
     ) -> bytes | None:
-        message = _message(data[entity.body : end], entity)
-        kind = cms.content_type(message)
-        if kind == cms.SIGNED_DATA:
-            return self._signed(message, entity, depth, quote)
-        if kind not in (cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA):
+        message = _message(body, entity)
+        kind = cms.content_type(message)  # what the part calls it does not count
+        if kind in (cms.SIGNED_DATA, cms.COMPRESSED_DATA):
+            return self._opaque(message, kind, entity, depth, quote)
+        if cms.is_plain(kind):
             return None
         self._layers += 1
         if self._layers > _MOST_LAYERS:
             raise DataTooLarge("the mail is encrypted in more layers than any")
         opened = cms.decrypt(message, self._keys, _entity_of)
-        self._decrypted += len(opened.content)
-        if self._decrypted > _MOST_DECRYPTED:
-            raise DataTooLarge("what is encrypted in the mail is larger than any mail")
+        self._count(opened.content)
         content, inside = opened.made
         self.key_ids.append(opened.by.key_id)
         found = self.entity(content, 0, len(content), inside, depth + 1)
@@ -181,12 +214,22 @@ class _Work:
             content, inside = found, mime.read(found)
         return _joined(entity, quote(content) if quote else content, inside)
 
-    def _signed(
-        self, message: Any, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
+    def _count(self, content: bytes) -> None:
+        self._decrypted += len(content)
+        if self._decrypted > _MOST_DECRYPTED:
+            raise DataTooLarge("what is encrypted in the mail is larger than any mail")
+
+    def _opaque(
+        self, message: Any, kind: bytes, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
     ) -> bytes | None:
-        """What is encrypted inside of an opaque signature; None leaves it as it is."""
-        content = _signed_content(message)
-        if content is None or not mime.looks_like_one(content):
+        """What is encrypted inside of an opaque signature, or compressed; None leaves it as it is."""
+        content = opaque.content_of(message, kind)
+        if content is None:
+            return None
+        self._count(content)
+        if encrypted_parts.is_message(content):
+            content = b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: binary\r\n\r\n" + content
+        elif not mime.looks_like_one(content):
             return None
         found = self.entity(content, 0, len(content), mime.read(content), depth + 1)
         if found is None:
@@ -194,19 +237,9 @@ class _Work:
         return _joined(entity, quote(found) if quote else found, mime.read(found))  # 2
 
 
-def _may_be_encrypted(entity: mime.Entity) -> bool:
-    if entity.kind in _PKCS7:
-        return entity.parameters.get(b"smime-type", b"").lower() not in (b"certs-only", b"compressed-data")
-    if entity.kind not in _BY_NAME:
-        return False
-    name = entity.parameters.get(b"name") or mime.parameter_of(entity.value(b"content-disposition"), b"filename")
-    return name.lower().endswith((b".p7m", b".p7z"))
-
-
 def _message(body: bytes, entity: mime.Entity) -> Any:
-    encoding = entity.value(b"content-transfer-encoding")
     try:
-        found = mime.decoded(body, encoding)
+        found = mime.decoded(body, mime.encoding_of(entity))
     except ValueError as error:
         raise DataDamaged("the base64 of the message is cut off or altered") from error
     if found[:1] != b"\x30":  # base64 without a field that says so, or PEM
@@ -227,23 +260,11 @@ def _entity_of(content: bytes, kind: bytes) -> tuple[bytes, mime.Entity]:
     entity = mime.read(content)
     if mime.describes(entity, content):
         return content, entity
-    if not _is_text(content[:_LOOKED_AT]):
+    if not mime.is_text(content[:_LOOKED_AT]):
         raise DataNotOpened(ciphers.NOT_OPENED)
     if not mime.looks_like_one(content):
         content = (b"\r\n" if b"\r\n" in content[:1000] else b"\n") + content
     return content, mime.read(content)
-
-
-def _is_text(data: bytes) -> bool:
-    """Whether the first bytes of a content are those of a text, in UTF-8 or nearly all in ASCII."""
-    if data.translate(None, _CONTROLS) != data:
-        return False
-    try:
-        data[: max(len(data) - 3, 0)].decode("utf-8")  # the last letter may be cut in two
-    except UnicodeDecodeError as error:
-        if error.start < len(data) - 6:
-            return sum(byte < 128 for byte in data) >= 0.75 * len(data)
-    return True
 
 
 def _base64_lines(data: bytes) -> bytes:
@@ -267,16 +288,3 @@ def _joined(outer: mime.Entity, inner: bytes, inside: mime.Entity) -> bytes:
     else:
         lines = lines.replace(b"\r\n", b"\n")
     return lines + inner
-
-
-def _signed_content(message: Any) -> bytes | None:
-    """The content in a SignedData; None when it is elsewhere."""
-    dummy, start, stop, dummy = ber.element(message, 0, len(message))
-    explicit = list(ber.children(message, start, stop))[1]
-    signed = ber.element(message, explicit[1], explicit[2])
-    try:
-        content_info = next(one for one in ber.children(message, signed[1], signed[2]) if one[0] == der.SEQUENCE)
-        content = list(ber.children(message, content_info[1], content_info[2]))[1]
-        return b"".join(ber.octets(message, ber.element(message, content[1], content[2])))
-    except (StopIteration, IndexError, FormatError):
-        return None
