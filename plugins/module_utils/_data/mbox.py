@@ -29,7 +29,7 @@ _CHUNK = 4 << 20
 LARGEST = 96 << 20
 _BATCH_MAILS, _BATCH_BYTES = 32, 2 << 20
 _BEGIN = b"\nFrom "
-_TIME = re.compile(rb"From [^\n]*\b\d{1,2}:\d\d\b[^\n]*\b\d{4}\b")
+_TIME, _YEAR = re.compile(rb"\b\d{1,2}:\d\d\b"), re.compile(rb"\b\d{4}\b")
 _QUOTED = re.compile(rb"^(>*From )", re.MULTILINE)
 _LONGEST_LINE = 1024
 
@@ -130,7 +130,12 @@ def _begins(data: bytes, found: int) -> bool:
     before = data[max(0, found - 2) : found]
     if before[-1:] == b"\n" or before == b"\n\r" or not before:
         return True
-    return _TIME.match(data, found + 1, found + _LONGEST_LINE) is not None
+    start, limit = found + len(_BEGIN), found + _LONGEST_LINE
+    end = data.find(b"\n", start, limit)
+    end = min(limit, len(data)) if end < 0 else end
+    # One after the other, and the first of each: a line of many times costs no more than another.
+    time = _TIME.search(data, start, end)
+    return time is not None and _YEAR.search(data, time.end(), end) is not None
 
 
 def _batches(found: Iterator[Place]) -> Iterator[list[Place]]:

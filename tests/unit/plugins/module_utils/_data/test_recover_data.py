@@ -437,6 +437,17 @@ def test_where_mails_begin(tmp_path: Path) -> None:
         mbox._CHUNK = chunk
 
 
+def test_lines_of_many_times_cost_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "box"
+    times = b"From" + b" 1:11" * 200
+    first, second = b"From x\ntext\n" + (times + b"\n") * 2000, times + b" 2024\n"
+    path.write_bytes(first + second)
+    started = time.process_time()
+    with path.open("rb") as file:
+        assert [one.size for one in mbox.places(file.fileno(), path.stat().st_size)] == [len(first), len(second)]
+    assert time.process_time() - started < 1
+
+
 def test_memory_does_not_grow_with_the_mailbox(scene: Scene, tmp_path: Path) -> None:
     mail = b"From x Mon Jan  1 00:00:00 2024\n" + scene.mails["old"] + b"\n"
     filler = b"From x Mon Jan  1 00:00:00 2024\nS: x\n\n" + b"z" * 100_000 + b"\n\n"
