@@ -8,7 +8,7 @@
   of folders and of keywords come along; a reader's indexes do not.
 - Every mail appears whole, for itself, so a run that was killed goes on where it was. A mail that is there with another
   content is never replaced.
-- A mail that was decrypted by an earlier run is found again when a reader gave it other flags.
+- A mail that was decrypted by an earlier run is found again when a reader gave it other flags (``maildir_there``).
 - Links and special files are not mails.
 """
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import output, pool, smime
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.maildir_there import There
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import FAILED, Item, Tally
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, FileMissing, KeyopsError
 
@@ -56,13 +57,13 @@ class Mail:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the processes know: where from and to, the keys, and the mails that are there already, by their ``base``."""
+    """What the processes know."""
 
     src: str
     dest: str
     keys: Sequence[Decryptor]
     check_mode: bool
-    there: dict[str, str]
+    there: There
 
 
 def is_one(path: str) -> bool:
@@ -80,7 +81,8 @@ def recover(
         HostError: a process failed.
     """
     folders = list(_folders_of(src))
-    there = {mail.base: mail.path for mail in mails(dest)} if os.path.isdir(dest) else {}
+    written = ((mail.base, mail.path) for mail in mails(dest)) if os.path.isdir(dest) else ()
+    there = There(src, written, (mail.base for mail in mails(src)))
     if not check_mode:
         _make(dest, folders)
     changed = False
@@ -222,11 +224,9 @@ def _batch(job: _Job, found: list[Mail]) -> list[tuple[Item, bool, int]]:
             continue
         opened = smime.recover(data, job.keys)
         waiting.append(_Result(mail, opened.item(mail.path), data if opened.content is None else opened.content, data))
-    fresh = [one for one in waiting if one.mail.base not in job.there]
-    for one in waiting:
-        if one.mail.base in job.there:
-            done.append((*_compared(job, one), one.mail.size))
-    return done + _written(job, fresh)
+    compared = [(one, _compared(job, one, job.there.places_of(one.mail.base, one.mail.path))) for one in waiting]
+    done += [(*came_out, one.mail.size) for one, came_out in compared if came_out is not None]
+    return done + _written(job, [one for one, came_out in compared if came_out is None])
 
 
 def _written(job: _Job, fresh: list[_Result]) -> list[tuple[Item, bool, int]]:
@@ -240,24 +240,30 @@ def _written(job: _Job, fresh: list[_Result]) -> list[tuple[Item, bool, int]]:
     return [(one.item, True, one.mail.size) for one in fresh]
 
 
-def _compared(job: _Job, one: _Result) -> tuple[Item, bool]:
-    """A mail that is there already: as it should be, or as an earlier run kept it that had no key for it."""
-    there = job.there[one.mail.base]
-    path = os.path.join(job.dest, there)
+def _compared(job: _Job, one: _Result, places: Sequence[str]) -> tuple[Item, bool] | None:
+    """A mail that is there: as it should be, or as an earlier run kept it that had no key for it. None: it is not."""
+    if any(_holds(job, place, one.content) for place in places):
+        return one.item, False
+    kept = next((place for place in places if _holds(job, place, one.before)), None)
     try:
-        try:
-            output.require_same(path, one.content)
-            return one.item, False
-        except FileError:
-            if one.content == one.before:
-                raise
-        output.require_same(path, one.before)
-        if not job.check_mode:
-            _files.replace(_files.NewFile(path, one.content))
-            _give_time(job, one.mail, there)
+        if kept is not None:
+            if not job.check_mode:
+                _files.replace(_files.NewFile(os.path.join(job.dest, kept), one.content))
+                _give_time(job, one.mail, kept)
+            return one.item, True
+        if places and not job.there.may_be_another(one.mail.base, one.mail.path, places):
+            output.require_same(os.path.join(job.dest, places[0]), one.content)
     except FileError as error:
         return _failed(one.item, error), False
-    return one.item, True
+    return None
+
+
+def _holds(job: _Job, place: str, content: bytes) -> bool:
+    try:
+        output.require_same(os.path.join(job.dest, place), content)
+    except FileError:
+        return False
+    return True
 
 
 def _failed(item: Item, error: KeyopsError) -> Item:
@@ -274,8 +280,10 @@ def _copied(job: _Job, mail: Mail) -> tuple[Item, bool, int]:
     """A mail that is too large to be looked at, copied."""
     detail = f"the mail has more than {LARGEST >> 20} MiB and was not looked at"
     item = Item(mail.path, FAILED, "DataTooLarge", detail)
-    if mail.base in job.there or job.check_mode:
-        return item, mail.base not in job.there, mail.size
+    places = job.there.places_of(mail.base, mail.path)
+    is_there = bool(places) and not job.there.may_be_another(mail.base, mail.path, places)
+    if is_there or job.check_mode:
+        return item, not is_there, mail.size
     try:
         path = os.path.join(job.dest, mail.path)
         with output.opened(os.path.join(job.src, mail.path)) as file, output.written(path) as copy:

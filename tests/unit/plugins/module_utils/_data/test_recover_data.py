@@ -10,6 +10,7 @@ import json
 import mailbox
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -228,6 +229,38 @@ def test_maildir(scene: Scene, tmp_path: Path) -> None:
     assert again.results[0]["failed"] == 9
     assert len([one for one in dest.rglob("*") if one.is_file()]) == 37
     assert not scene.run((src, dest)).changed
+
+
+def test_two_mails_of_one_name(scene: Scene, tmp_path: Path) -> None:
+    """One in cur and one in new: two deliveries, or a kill of a reader that moved it."""
+    src, dest = tmp_path / "Maildir", tmp_path / "out/Maildir"
+    texts = {"cur/abc:2,S": b"Subject: first\n", "new/abc": b"Subject: second\n", "cur/one:2,S": b"Subject: third\n"}
+    for name, head in texts.items():
+        (src / name).parent.mkdir(parents=True, exist_ok=True)
+        (src / name).write_bytes(head + scene.mails["old"])
+
+    def again(**names: str) -> tuple:
+        """What a run without the state makes; and whether every mail is there once, under these names."""
+        shutil.rmtree(tmp_path / "out/state")
+        done = scene.run((src, dest))
+        expected = {names.get(name[-3:], name): head for name, head in texts.items()}
+        assert {str(one.relative_to(dest)) for one in dest.rglob("*") if one.is_file()} == set(expected)
+        assert all((dest / name).read_bytes().startswith(head.strip()) for name, head in expected.items())
+        return done.changed, done.results[0]["failed"], done.results[0]["decrypted"]
+
+    assert scene.run((src, dest)).results[0]["decrypted"] == 3
+    assert again() == (False, 0, 3)
+    for gone in ("new/abc", "cur/abc:2,S"):  # killed between the two
+        (dest / gone).unlink()
+        assert again() == (True, 0, 3)
+    (dest / "new/abc").rename(dest / "cur/abc:2,F")  # a reader was there
+    assert again(abc="cur/abc:2,F") == (False, 0, 3)
+    (dest / "cur/abc:2,S").unlink()
+    assert again(abc="cur/abc:2,F") == (True, 0, 3)
+    (dest / "cur/one:2,S").write_bytes(b"somebody else's")
+    shutil.rmtree(tmp_path / "out/state")
+    (row,) = scene.run((src, dest)).results
+    assert (row["failed"], row["failures"][0]["item"]) == (1, "cur/one:2,S")
 
 
 def test_single_files(scene: Scene, tmp_path: Path) -> None:
