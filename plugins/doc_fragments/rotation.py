@@ -58,4 +58,15 @@ options:
         description: Whether a nonsigning successor must be archived before it takes its place.
         type: bool
         default: true
+      mode:
+        description:
+          - Permissions of the key file, in octal and in quotes. The successor gets them before it takes its place.
+          - Without it, the successor's file gets those of the old key's file, but never more than V(0660).
+        type: str
+      owner:
+        description: Owner of the key file. Without it, the successor's file gets the owner of the old one (as root).
+        type: str
+      group:
+        description: Group of the key file. Without it, the successor's file gets the group of the old one.
+        type: str
 """

@@ -169,6 +169,9 @@ ROTATED_KEYS: dict = {
             "certificate": {"type": "path"},
             "request": {"type": "path"},
             "archive": {"type": "bool", "default": True},
+            "mode": {"type": "str"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
         },
     },
 }

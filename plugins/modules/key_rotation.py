@@ -20,11 +20,13 @@ description:
     the next run goes on.
   - A switch is reported as changed until O(state=announced) says that the services know the new key. So a handler that
     was lost with a killed run is notified by the next one.
-  - An old key that signs is destroyed when the services know the new one. One that decrypts stays until
+  - An old key that signs is destroyed when the services know the new one, which must be whole and in its place. Its
+    certificate stays. One that decrypts stays until
     M(keyops.lifecycle.private_key) removes it, see RV(keyops.lifecycle.key_rotation_info#module:results[].old).
   - O(keys[].usage) alone destroys no key. The key must say itself that it signs, and no certificate or request beside
     it, receipt or record may show that it could have encrypted. Otherwise it stays with its certificate, and a warning
     says so.
+  - A new key gets mode, owner and group of the old one's file where its item does not say otherwise.
   - The role C(rotate) does the whole work, from the new key to the old one's end.
 options:
   state:

@@ -25,7 +25,9 @@ options:
     elements: str
     default: []
   before:
-    description: Keys that were made before this moment are to be rotated (UTC, C(YYYY-MM-DDTHH:MM:SSZ)).
+    description: >-
+      Keys that were made before this moment are to be rotated (UTC, C(YYYY-MM-DDTHH:MM:SSZ)). It must have passed, or
+      what is made until then would be due again; one within five seconds is waited for.
     type: str
   ahead:
     description: >-
@@ -129,7 +131,8 @@ results:
       type: str
       returned: success
     old:
-      description: The predecessors that are kept.
+      description: >-
+        The predecessors that are kept. A file that only has a name like one is told in a warning, and is none.
       type: list
       elements: dict
       returned: success
@@ -143,7 +146,8 @@ results:
           type: str
           returned: success
         replaced:
-          description: Since when it has been a predecessor at least (UTC).
+          description: >-
+            When a rotation on this host noted that it was replaced (UTC), or V(null); then no rotation removes it.
           type: str
           returned: success
         signs:
@@ -151,7 +155,9 @@ results:
           type: bool
           returned: success
         retire:
-          description: Whether its time on this host is over.
+          description: >-
+            Whether its time on this host is over. Never for one that signs, for one without a receipt of its archive,
+            or where its path has no other key or a rotation is under way.
           type: bool
           returned: success
 error_class:

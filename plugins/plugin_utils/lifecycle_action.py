@@ -37,6 +37,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _options
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     DigestMismatch,
+    FormatError,
     KeyopsError,
     OptionError,
     require_libraries,
@@ -195,6 +196,10 @@ class LifecycleAction(ActionBase):
             result.pop("results", None)
             raise HostFailed({**result, "failed": True})
         relayed = result.pop("relay", None)
+        if not isinstance(result.get("results"), list):
+            raise FormatError(
+                "the host's reply has no results: see what answers there for Python, and run again"
+            )
         if result.pop("digest") != digest_of(result["results"], relayed):
             raise DigestMismatch("what the host returned was altered on its way (its digest differs); nothing was used")
         return HostReply(bool(result.get("changed")), result["results"], relayed, result)

@@ -73,6 +73,17 @@ def proven(vault: Vault, key_ids: Iterable[str]) -> frozenset[str]:
     return frozenset(key_id for key_id, content in entries.items() if _is_proven(key_id, content))
 
 
+def hosts_of(vault: Vault, key_ids: Iterable[str]) -> dict[str, str]:
+    """Of those of ``key_ids`` whose entry holds the key's own proof, the host that registered it."""
+    objects = vault.read(paths.signing_key(key_id) for key_id in key_ids)
+    entries = {path.split("/")[1]: content for path, content in objects.items()}
+    return {
+        key_id: str(canonical.loads(content)["host"])
+        for key_id, content in entries.items()
+        if _is_proven(key_id, content)
+    }
+
+
 def _is_proven(key_id: str, content: bytes) -> bool:
     try:
         value = canonical.load_object(content, VERSION, dict.fromkeys(_FIELDS, str))

@@ -30,6 +30,7 @@ SHOW = "{{ [keyops_audit_fail_at | default('unset'), groups['all'], ansible_fact
     [
         ({"changed": False, "results": [], "digest": digest_of([], None)}, []),
         ({"changed": False, "results": []}, "none"),
+        ({"changed": False, "digest": "0"}, "none"),
         ({"failed": False, "msg": "x", "results": [1]}, "none"),
     ],
 )

@@ -22,7 +22,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import refe
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts, PrivateKey
 
 #: Nobody but owner and group ever gets at a key.
-_WIDEST_MODE = 0o660
+WIDEST_MODE = 0o660
 #: No private key file is larger: an RSA-16384 key in PEM has 13 kB.
 KEY_FILE_LIMIT = 256 * 1024
 
@@ -72,7 +72,7 @@ def read_mode(text: str) -> int:
         mode = int(text, 8)
     except ValueError as error:
         raise OptionError("mode: is not octal; write it in quotes, like '0600'") from error
-    if mode & ~_WIDEST_MODE or not mode & 0o400:
+    if mode & ~WIDEST_MODE or not mode & 0o400:
         raise OptionError(
             "mode: a key's owner may read it, and nobody but its owner and group; "
             "write the mode in quotes, like '0600' or '0640'"

@@ -10,13 +10,15 @@
   successor's must be there, valid, and of its key; a nonsigning successor must have the archive that the controller
   has confirmed and this host's receipt names. In this order:
 
-  1. It is remembered that the rotation has begun.
-  2. Key, certificate and request get their second name, under which the old ones stay.
+  1. It is noted that the old key is replaced, and remembered that the rotation has begun.
+  2. The successor gets mode, owner and group. Key, certificate and request get their second name, under which the old
+     ones stay.
   3. The successor gets the key's name, then its certificate and its request theirs.
 
-- Step ``announced``: the services know: an old key that signs is removed, with its certificate and request; then what
-  was remembered goes. What it is declared to be destroys no key: the key itself must say that it signs, and nothing
-  (rotation_evidence.py) may show that it could have encrypted. Otherwise it stays, with its certificate.
+- Step ``announced``: the services know: an old key that signs is removed, with its request; then what was remembered
+  goes. The new key must be in its place, and whole. Only what this host noted as replaced (rotation_notes.py) is
+  removed, and what it is declared to be destroys no key: the key itself must say that it signs, and nothing
+  (rotation_evidence.py) may show that it could have encrypted. The certificate of an old key stays in any case.
 
 After a kill in 3 the key is the successor already: the next run sees that by what is remembered, and goes on. As long
 as it is remembered, ``switch`` says "changed", so that the services are told.
@@ -24,31 +26,34 @@ as it is remembered, ``switch`` says "changed", so that the services are told.
 
 from __future__ import annotations
 
-import datetime
 import os
 from dataclasses import dataclass, field
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _receipts
-from ansible_collections.keyops.lifecycle.plugins.module_utils._discovery import describe
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
-    FormatError,
+    FileError,
     KeyExists,
-    KeyUnreadable,
     NotArchivedRefused,
     OptionError,
-    StateError,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import rotation_evidence
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import (
+    rotation_certificates,
+    rotation_evidence,
+    rotation_notes,
+    rotation_olds,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._flow import rotation_files as names
-from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import load_sound, read_facts
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import times
+from ansible_collections.keyops.lifecycle.plugins.module_utils._flow.keys import (
+    KEY_FILE_LIMIT,
+    WIDEST_MODE,
+    load_sound,
+    read_facts,
+    read_mode,
+)
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import algorithm as algorithms
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import reference, usage_attribute
 from ansible_collections.keyops.lifecycle.plugins.module_utils._model import KeyFacts
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import FlowResult, HostTask
-from ansible_collections.keyops.lifecycle.plugins.module_utils._usage import certificates
-
-_CERTIFICATE_LIMIT = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -92,14 +97,16 @@ def run(task: HostTask) -> FlowResult:
     found = [_look(item, state_dir) for item in task.params["keys"]]
     if len({one.path for one in found}) != len(found):
         raise OptionError("keys: two items name the same file; name it once")
+    warnings: list[str] = []
     if task.step == "look":
-        return FlowResult(False, [_row(one, state_dir) for one in found])
+        return FlowResult(False, [_row(one, state_dir, warnings) for one in found], warnings=warnings)
     if task.step == "switch":
         for one in found:
             _check_may_switch(one, state_dir, task.relay["confirmed"])
         return FlowResult(True, [_switch(one, state_dir) for one in found])
     if task.step == "announced":
-        warnings: list[str] = []
+        for one in found:
+            _check_may_end(one)
         rows = [_announced(one, state_dir, task.relay["recorded"], warnings) for one in found]
         return FlowResult(any(row["changed"] for row in rows), rows, warnings=warnings)
     raise OptionError("step: this module is called by its action plugin only")
@@ -108,100 +115,30 @@ def run(task: HostTask) -> FlowResult:
 def _look(item: dict, state_dir: str) -> _Key:
     path, passphrase = reference.parse_path(item["key"]).path, item["passphrase"]
     coming = read_facts(names.next_of(path), passphrase)
-    problem = _problem(item, coming) if coming else None
+    problem = rotation_certificates.problem(item, coming) if coming else None
     return _Key(item, path, read_facts(path, passphrase), coming, names.read_begun(state_dir, path), problem)
 
 
-def _problem(item: dict, coming: KeyFacts) -> str | None:
-    """Why the successor has no certificate yet; None when it has one, or needs none."""
-    if not item["certificate"]:
-        return None
-    path = names.next_of(item["certificate"])
-    row, problem = _certificate(path)
-    if row is None:
-        return problem
-    if row["key_id"] != coming.key_id:
-        return f"{path}: its first certificate is of another key ({row['key_id'][:16]}...)"
-    if _moment(row["not_after"]) <= times.now():
-        return f"{path}: the certificate ended at {row['not_after']}"
-    if _moment(row["not_before"]) > times.now() + datetime.timedelta(minutes=5):
-        return f"{path}: the certificate begins at {row['not_before']}"
-    return None
-
-
-def _certificate(path: str) -> tuple[dict | None, str]:
-    """The facts of the first certificate in a file, or None and why there are none.
-
-    What a killed task has left of a certificate counts as none, so that it can be issued again.
-    """
-    try:
-        existing = _files.read_existing(path, _CERTIFICATE_LIMIT, follow_links=True)
-        if existing is None:
-            return None, f"{path}: there is no certificate"
-        facts = certificates.parse(existing.content, path)[0]
-    except FormatError as error:
-        return None, str(error)
-    if facts.kind != certificates.CERTIFICATE:
-        return None, f"{path}: holds a certificate request where a certificate is expected"
-    return describe.certificate(facts), ""
-
-
-def _moment(text: str | None) -> datetime.datetime:
-    """A certificate without a readable end has ended."""
-    return times.parse(text) if text else datetime.datetime.min.replace(tzinfo=datetime.timezone.utc)
-
-
-def _row(one: _Key, state_dir: str) -> dict:
-    current = _certificate(one.item["certificate"])[0] if one.item["certificate"] else None
+def _row(one: _Key, state_dir: str, warnings: list[str]) -> dict:
+    current = rotation_certificates.certificate(one.item["certificate"])[0] if one.item["certificate"] else None
     if current and (one.now is None or current["key_id"] != one.now.key_id):
         current = None
     receipt = _receipts.read_receipt(state_dir, one.next.key_id) if one.next else None
     return {
-        "archived": _sealed_key(one.now, state_dir),
+        "archived": rotation_olds.sealed_key(one.now, state_dir),
         **{"key": one.item["key"], "next": names.next_of(one.path), "state": one.state, "problem": one.problem},
         "key_id": one.now.key_id if one.now else None,
         "algorithm": one.now.algorithm if one.now else None,
         "usage": _usage(one.now, one.item) if one.now else one.item["usage"],
-        "modified": _modified(one.path) if one.now else None,
+        "modified": names.modified(one.path) if one.now else None,
         **{name: current[name] if current else None for name in ("not_before", "not_after")},
+        "begun": one.begun is not None,
         "old_key_id": one.begun.old_key_id if one.begun and one.switched else None,
         "next_key_id": one.next.key_id if one.next else None,
         "next_archived": receipt.sealed_key if receipt else None,
-        "needs_archive": _encrypts(one.next, one.item) and one.item["archive"] if one.next else None,
-        "old": [_old_row(path, one.item, state_dir) for path in names.olds_of(one.path)],
+        "needs_archive": bool(one.next and one.item["archive"] and _encrypts(one.next, one.item)),
+        "old": list(rotation_olds.rows(one.path, one.item, state_dir, warnings)),
     }
-
-
-def _old_row(path: str, item: dict, state_dir: str) -> dict:
-    """Of a predecessor. What is no key, or has another passphrase, has no key ID, and is in nobody's way."""
-    try:
-        facts = read_facts(path, item["passphrase"])
-    except KeyUnreadable:
-        facts = None
-    replaced = os.stat(path, follow_symlinks=False).st_ctime
-    return {
-        **{
-            "key": path,
-            "key_id": facts.key_id if facts else None,
-            "signs": facts is None or rotation_evidence.may_have_encrypted(facts, path, item, state_dir) is None,
-        },
-        **{"archived": _sealed_key(facts, state_dir), "modified": _modified(path)},
-        "replaced": times.text(datetime.datetime.fromtimestamp(replaced, datetime.timezone.utc)),
-    }
-
-
-def _sealed_key(facts: KeyFacts | None, state_dir: str) -> str | None:
-    """What this host's receipt of the key names, so that nobody else's record is taken for this host's."""
-    try:
-        receipt = _receipts.read_receipt(state_dir, facts.key_id) if facts else None
-    except StateError:  # names nothing; what needs a receipt (a removal, a switch) reads it again and says so
-        return None
-    return receipt.sealed_key if receipt else None
-
-
-def _modified(path: str) -> str:
-    changed = os.stat(path, follow_symlinks=False).st_mtime
-    return times.text(datetime.datetime.fromtimestamp(changed, datetime.timezone.utc))
 
 
 def _usage(facts: KeyFacts, item: dict) -> str | None:
@@ -225,6 +162,7 @@ def _check_may_switch(one: _Key, state_dir: str, confirmed: dict) -> None:
     if one.now.key_id == one.next.key_id:
         raise KeyExists(f"{names.next_of(one.path)}: is the key itself and no successor; remove it and run again")
     load_sound(names.next_of(one.path), one.item["passphrase"])
+    _files.needs_attributes(*_attributes(one))
     if _encrypts(one.next, one.item) and one.item["archive"]:
         receipt = _receipts.read_receipt(state_dir, one.next.key_id)
         if receipt is None or confirmed.get(one.next.key_id) != receipt.sealed_key:
@@ -240,7 +178,9 @@ def _switch(one: _Key, state_dir: str) -> dict:
         if one.now is None or one.next is None or one.problem:
             return _switched_row(one, one.state, False)
         begun = names.Begun(one.path, one.next.key_id, one.now.key_id)
-        names.write_begun(state_dir, begun)  # 1
+        _protect(one)
+        rotation_notes.add(state_dir, one.path, one.now.key_id)  # 1
+        names.write_begun(state_dir, begun)
         for path in _there(one.path, one.item):  # 2
             names.keep(path, names.old_of(path, one.now.key_id))
         names.move(names.next_of(one.path), one.path)  # 3
@@ -248,6 +188,31 @@ def _switch(one: _Key, state_dir: str) -> dict:
         if path and os.path.lexists(names.next_of(path)) and not successor_of_successor:
             names.move(names.next_of(path), path)
     return _switched_row(one, "switched", True, begun)
+
+
+def _attributes(one: _Key) -> tuple[_files.ExistingFile, int, str | None, str | None]:
+    """The successor's file, and the mode, owner and group that it gets: the item's, or else those of the old file.
+
+    Raises:
+        OptionError: the item's mode is none of a key file.
+        FileError: a file cannot be read, or is gone.
+    """
+    old, coming = (_files.read_existing(path, KEY_FILE_LIMIT) for path in (one.path, names.next_of(one.path)))
+    if old is None or coming is None:
+        raise FileError(f"{one.path}: another process has taken the key or its successor away; run again")
+    mode, owner, group = (one.item[name] for name in ("mode", "owner", "group"))
+    if os.geteuid() == 0:  # nobody else can give a file away
+        owner = str(old.uid) if owner is None else owner
+    if group is None and (os.geteuid() == 0 or old.gid in (os.getegid(), *os.getgroups())):
+        group = str(old.gid)
+    return coming, read_mode(mode) if mode else old.mode & WIDEST_MODE | 0o400, owner, group
+
+
+def _protect(one: _Key) -> None:
+    """Before the successor has its name, so that at no moment a service cannot read its key."""
+    attributes = _attributes(one)
+    if _files.needs_attributes(*attributes):
+        _files.set_attributes(*attributes)
 
 
 def _there(path: str, item: dict) -> list[str]:
@@ -266,6 +231,12 @@ def _switched_row(one: _Key, state: str, changed: bool, begun: names.Begun | Non
     }
 
 
+def _check_may_end(one: _Key) -> None:
+    """Raise KeyUnreadable when the key that an old one would go for is not whole: nothing is destroyed then."""
+    if one.switched:
+        load_sound(one.path, one.item["passphrase"])
+
+
 def _announced(one: _Key, state_dir: str, recorded: list[str], warnings: list[str]) -> dict:
     if one.begun is None or not one.switched:
         return _switched_row(one, one.state, False)
@@ -273,18 +244,23 @@ def _announced(one: _Key, state_dir: str, recorded: list[str], warnings: list[st
     facts = read_facts(old, one.item["passphrase"])
     reason = _why_it_stays(one, facts, old, state_dir, recorded)
     if reason is None:
-        for path in filter(None, (one.item["certificate"], one.item["request"], one.path)):
+        # Its certificate stays: it is public, and verifies what the key has signed.
+        for path in filter(None, (one.item["request"], one.path)):
             _files.remove(names.old_of(path, one.begun.old_key_id))
     elif facts is not None and not _encrypts(facts, one.item):
         warnings.append(f"{old}: the old key stays, although it was to sign: {reason}")
     names.forget(state_dir, one.path)
-    return {**_switched_row(one, "current", True, one.begun), "old": old if reason else None}
+    return {**_switched_row(one, "current", True, one.begun), "old": old if os.path.lexists(old) else None}
 
 
 def _why_it_stays(one: _Key, facts: KeyFacts | None, old: str, state_dir: str, recorded: list[str]) -> str | None:
-    """None when the old key may go."""
-    if facts is None or one.begun is None or facts.key_id != one.begun.old_key_id:
+    """None when the old key may go. This is the one place where a rotation destroys a key."""
+    if facts is None or one.begun is None or one.now is None or facts.key_id != one.begun.old_key_id:
         return "another key, or none, has its name"
+    if facts.key_id == one.now.key_id:
+        return "it is the key that is in use"
+    if facts.key_id not in rotation_notes.read(state_dir, one.path):
+        return "this host has not noted that it was replaced"
     if facts.key_id in recorded:
         return "the vault has an archive record of it, so it may have encrypted"
     return rotation_evidence.may_have_encrypted(facts, old, one.item, state_dir)

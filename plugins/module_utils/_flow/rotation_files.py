@@ -15,6 +15,7 @@ name. Each step can be done twice.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
 import re
@@ -22,7 +23,7 @@ from dataclasses import asdict, dataclass
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files, _folders
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, FormatError, StateError
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
 
 _FORMAT = "keyops-rotation/1"
@@ -50,7 +51,7 @@ def old_of(path: str, key_id: str) -> str:
 
 
 def olds_of(path: str) -> list[str]:
-    """The predecessors that are there."""
+    """What is there under the names of predecessors; rotation_olds.py tells which of them are."""
     folder, name = os.path.split(path)
     try:
         names = os.listdir(folder)
@@ -62,6 +63,12 @@ def olds_of(path: str) -> list[str]:
         for one in sorted(names)
         if one.startswith(begin) and _OLD.fullmatch(one[len(begin) :])
     ]
+
+
+def modified(path: str) -> str:
+    """When its content was last changed, by the file system (UTC)."""
+    changed = os.stat(path, follow_symlinks=False).st_mtime
+    return times.text(datetime.datetime.fromtimestamp(changed, datetime.timezone.utc))
 
 
 def read_begun(state_dir: str, path: str) -> Begun | None:
@@ -127,6 +134,10 @@ def _status(name: str, folder: int) -> os.stat_result:
     return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
 
+def note_name(path: str) -> str:
+    """The name of a file in the state folder that says something of the key at this path."""
+    return f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
+
+
 def _place(state_dir: str, path: str) -> str:
-    name = hashlib.sha256(path.encode()).hexdigest()[:32]
-    return os.path.join(state_dir, "rotations", f"{name}.json")
+    return os.path.join(state_dir, "rotations", note_name(path))

@@ -13,97 +13,80 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     FormatError,
     FrozenRefused,
     NotArchivedRefused,
-    OptionError,
 )
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, paths, times
-from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record, check_id
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, records
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy.model import period_end
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
-
-_PERIOD = re.compile(r"[0-9]{1,6}[dy]")
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """When a key is due, and when a predecessor goes.
-
-    Attributes:
-        key_ids: keys that are to go.
-        before: keys that were made before this moment are to go; None: none for that.
-        ahead: how long before the end of its certificate or its period a key is due, but at most for the last third of
-            either: certificates that are never valid for longer than this would be replaced on every run.
-        keep: how long a predecessor stays after it was replaced; empty: the policy alone decides.
-        policy: plugin_utils/policy/model.Policy, or None.
-    """
-
-    key_ids: frozenset[str]
-    before: datetime.datetime | None
-    ahead: datetime.timedelta
-    now: datetime.datetime
-    keep: str
-    policy: Any = field(default=None, repr=False)
-
-    def is_near(self, begin: datetime.datetime, end: datetime.datetime) -> bool:
-        """Whether what began and ends at these moments is to be replaced."""
-        return end - min(self.ahead, (end - begin) / 3) <= self.now
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import (
+    journal,
+    of_host,
+    rotation_rows,
+    rotation_wish,
+)
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process.rotation_wish import Wish
 
 
 def plan(task: ControllerTask) -> dict:
     """The result of key_rotation_info."""
-    wish = _wish(task)
+    wish = rotation_wish.read(task)
     reply = task.call("look")
-    made = _made(task, [*reply.results, *(old for row in reply.results for old in row["old"])]) if task.vault else {}
-    recorded = _recorded(task, [old["key_id"] for row in reply.results for old in row["old"]])
-    rows = [{**row, "old": [_old(one, recorded) for one in row["old"]]} for row in reply.results]
+    found = rotation_rows.looked(task, reply)
+    made = _made(task, [*found, *(old for row in found for old in row["old"])]) if task.vault else {}
+    recorded = _recorded(task, [old["key_id"] for row in found for old in row["old"]])
+    rows = [{**row, "old": [_old(one, recorded) for one in row["old"]]} for row in found]
     results = [_planned(row, item, wish, made) for row, item in zip(rows, task.params["keys"])]
-    return {**reply.raw, "changed": False, "results": results}
+    warnings = [*(reply.raw.get("warnings") or []), *(text for row in rows for text in _remarks(row, wish, made))]
+    told = {**reply.raw, "changed": False, "results": results}
+    return {**told, "warnings": warnings} if warnings else told
 
 
 def rotate(task: ControllerTask) -> dict:
     """The result of key_rotation."""
     reply = task.call("look")
+    found = rotation_rows.looked(task, reply)
     if task.params["state"] == "announced":
-        return _announce(task, reply)
-    coming = [row for row in reply.results if row["state"] == "ready"]
-    going = any(row["state"] in ("ready", "switched") for row in reply.results)
+        return _announce(task, reply, found)
+    coming = [row for row in found if row["state"] == "ready"]
+    going = any(row["state"] in ("ready", "switched") for row in found)
     diff = [_diff(row["key"], row["key_id"], row["next_key_id"]) for row in coming]
     recorded = journal.refusals_recorded(task, "rotate", [row["next_key_id"] for row in coming])
     with recorded if task.vault else contextlib.nullcontext():
         confirmed = _confirmed(task, [row for row in coming if row["needs_archive"]])
         if task.check_mode or not going:
-            predicted = [_predicted(row) for row in reply.results]
+            predicted = [_predicted(row) for row in found]
             return {**reply.raw, "changed": going, "results": predicted, "diff": diff}
         done = task.call("switch", {"confirmed": confirmed})
+        results = rotation_rows.switched(task, done)
     # Also when an earlier run was killed before its event: one too many is better than none.
-    changed = [row for row in done.results if row["changed"]]
+    changed = [row for row in results if row["changed"]]
     if task.vault and changed:
-        keys = [(row["key_id"], f"replaces {row['old_key_id']}: {row['key']}") for row in changed]
-        journal.write(task, "rotate", "success", keys)
-    return {**done.raw, "changed": bool(changed), "results": done.results, "diff": diff}
+        journal.write(task, "rotate", "success", [_replacement(task, row) for row in changed])
+    return {**done.raw, "changed": bool(changed), "results": results, "diff": diff}
 
 
-def _announce(task: ControllerTask, reply: HostReply) -> dict:
+def _announce(task: ControllerTask, reply: HostReply, found: list[dict]) -> dict:
     """The services know the new keys, so the old ones that sign go; the event comes first."""
-    told = [row for row in reply.results if row["state"] == "switched"]
+    told = [row for row in found if row["state"] == "switched"]
     going = [(old, row["key"]) for row in told for old in row["old"] if old["key_id"] == row["old_key_id"]]
     recorded = _recorded(task, [old["key_id"] for old, dummy in going])
     gone = [(old, key) for old, key in going if _old(old, recorded)["signs"]]
     diff = [_diff(old["key"], old["key_id"], None) for old, dummy in gone]
     if task.check_mode or not told:
-        return {**reply.raw, "changed": bool(told), "results": [_predicted(row) for row in reply.results], "diff": diff}
+        return {**reply.raw, "changed": bool(told), "results": [_predicted(row) for row in found], "diff": diff}
     if task.vault and gone:
-        journal.write(task, "rotate", "success", [(old["key_id"], f"destroyed: {key}") for old, key in gone])
-    return {**task.call("announced", {"recorded": recorded}).raw, "diff": diff}
+        destroyed = of_host.told(task, [(old["key_id"], f"destroyed: {key}") for old, key in gone])
+        journal.write(task, "rotate", "success", destroyed)
+    done = task.call("announced", {"recorded": recorded})
+    return {**done.raw, "results": rotation_rows.switched(task, done), "diff": diff}
 
 
 def _recorded(task: ControllerTask, key_ids: list[str | None]) -> list[str]:
@@ -121,28 +104,6 @@ def _old(old: dict, recorded: list[str]) -> dict:
 def _diff(path: str, before: str | None, after: str | None) -> dict:
     sides = {"before": {"key_id": before}, "after": {"key_id": after}}
     return {"before_header": path, "after_header": path, **sides}
-
-
-def _wish(task: ControllerTask) -> _Wish:
-    params, now = task.params, times.now()
-    try:
-        before = times.parse(params["before"]) if params["before"] else None
-    except FormatError as error:
-        raise OptionError(f"before: {error}") from error
-    for option in ("ahead", "keep"):
-        if params[option] and not _PERIOD.fullmatch(params[option]):
-            raise OptionError(f"{option}: give a number of days or years, for example 30d or 2y")
-    key_ids = frozenset(check_id(one, "key_ids") for one in params["key_ids"])
-    return _Wish(key_ids, before, period_end(now, params["ahead"]) - now, now, params["keep"] or "", _policy(task))
-
-
-def _policy(task: ControllerTask) -> Any:
-    if task.policy is None:
-        return None
-    # Here, so that a play without a policy loads none of it.
-    from ansible_collections.keyops.lifecycle.plugins.plugin_utils.policy import load
-
-    return load.load(task.policy)
 
 
 def _made(task: ControllerTask, rows: list[dict]) -> dict[str, datetime.datetime]:
@@ -180,7 +141,7 @@ def _created(content: bytes) -> list[str]:
     return [str(created)]
 
 
-def _planned(row: dict, item: dict, wish: _Wish, made: dict[str, datetime.datetime]) -> dict:
+def _planned(row: dict, item: dict, wish: Wish, made: dict[str, datetime.datetime]) -> dict:
     since = made.get(row["key_id"]) or (times.parse(row["modified"]) if row["modified"] else None)
     reasons = list(_reasons(row, item, wish, since)) if since else []
     state = "due" if reasons and row["state"] == "current" else row["state"]
@@ -196,7 +157,7 @@ def _shown(old: dict, retire: bool) -> dict:
     return {**{name: old[name] for name in ("key", "key_id", "signs", "replaced")}, "retire": retire}
 
 
-def _reasons(row: dict, item: dict, wish: _Wish, since: datetime.datetime) -> Any:
+def _reasons(row: dict, item: dict, wish: Wish, since: datetime.datetime) -> Any:
     if row["key_id"] in wish.key_ids:
         yield "its key ID was named"
     if wish.before and since < wish.before:
@@ -210,17 +171,45 @@ def _reasons(row: dict, item: dict, wish: _Wish, since: datetime.datetime) -> An
         yield f"its period of use ({rule.value}, {rule.source}) ends at {times.text(period_end(since, rule.value))}"
 
 
-def _is_over(old: dict, row: dict, wish: _Wish, made: dict[str, datetime.datetime]) -> bool:
-    """Whether a predecessor's time on the host is over; not before the services know the key that came after it."""
-    if old["key_id"] is None or row["state"] == "switched":
+def _is_over(old: dict, row: dict, wish: Wish, made: dict[str, datetime.datetime]) -> bool:
+    """Whether a predecessor goes: one that decrypts, whose time is over, and that has a receipt.
+
+    It goes only beside another key in its place, with nothing begun. One that signs never goes here: the step
+    ``announced`` destroys it, or somebody needs it for the way back.
+    """
+    if old["signs"] or not old["archived"] or not _is_settled(old, row):
         return False
-    if old["signs"]:
-        return True
-    if wish.keep and period_end(times.parse(old["replaced"]), wish.keep) <= wish.now:
+    return _time_is_over(old, row, wish, made)
+
+
+def _is_settled(old: dict, row: dict) -> bool:
+    """Whether a rotation on that host replaced it, and its path has the key that came after it, for good."""
+    in_place = row["state"] == "current" and not row["begun"] and row["key_id"] not in (None, old["key_id"])
+    return in_place and old["replaced"] is not None
+
+
+def _time_is_over(old: dict, row: dict, wish: Wish, made: dict[str, datetime.datetime]) -> bool:
+    if wish.keep and old["replaced"] and period_end(times.parse(old["replaced"]), wish.keep) <= wish.now:
         return True
     rule = wish.policy.rule_for(row["usage"]).get("recipient_usage_period") if wish.policy else None
     since = made.get(old["key_id"])
     return bool(rule and since and period_end(since, rule.value) <= wish.now)
+
+
+def _remarks(row: dict, wish: Wish, made: dict[str, datetime.datetime]) -> Iterator[str]:
+    """What somebody has to look at, because no rotation does it."""
+    for old in row["old"]:
+        if row["key_id"] is None:
+            yield f"{row['key']}: there is no key; {old['key']} is an old one of it, and stays"
+        elif old["signs"] and _is_settled(old, row):
+            yield f"{old['key']}: an old key that signs; remove it with private_key when nothing needs it"
+        elif not old["archived"] and _is_settled(old, row) and _time_is_over(old, row, wish, made):
+            yield f"{old['key']}: its time is over, but this host has no receipt of its archive, so it stays"
+
+
+def _replacement(task: ControllerTask, row: dict) -> tuple[str, str]:
+    pair = (row["key_id"], f"replaces {row['old_key_id']}: {row['key']}")
+    return of_host.told(task, [pair], [row["old_key_id"]])[0]
 
 
 def _predicted(row: dict) -> dict:

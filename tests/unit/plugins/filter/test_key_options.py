@@ -118,7 +118,7 @@ def test_rotation_takes_keys_in_files_with_the_path_of_their_request():
     assert key_options(keys, "key_rotation") == [
         {
             **{"key": "/k/a.key", "usage": "key_transport", "algorithm": "rsa-3072", "certificate": "/k/a.pem"},
-            "archive": True,
+            **{"mode": "0640", "archive": True},
         },
         {"key": "/k/b.key", "usage": "signature", "archive": False, "request": "/k/b.csr"},
     ]

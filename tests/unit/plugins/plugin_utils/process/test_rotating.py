@@ -91,8 +91,9 @@ def test_records_name_the_place_that_the_key_has_in_the_end(one: Rotated) -> Non
 def test_what_is_due(one: Rotated, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = times.now()
     assert states(one, key_ids=[one.made["mail"][1]]) == {"mail": "due", "plain": "current", "tls": "current"}
-    assert set(states(one, before=times.text(begin + datetime.timedelta(minutes=10))).values()) == {"due"}
     assert set(states(one, before=times.text(begin - datetime.timedelta(minutes=10))).values()) == {"current"}
+    later(monkeypatch, 0.01)
+    assert set(states(one, before=times.text(begin + datetime.timedelta(minutes=10))).values()) == {"due"}
     policy = {"usages": {"key_agreement": {"originator_usage_period": "90d"}}, "source": "a test"}
     assert set(states(one, policy=policy).values()) == {"current"}
     later(monkeypatch, 61)
@@ -298,7 +299,7 @@ def test_a_declared_usage_destroys_nothing(one: Rotated, bound: bool, usage: str
         (row,) = one.host.run("key_rotation_info", keys=[item])["results"]
         assert [old["retire"] for old in row["old"]] == [False]
     else:
-        assert left == []
+        assert left == ([f"own.pem.{old}"] if named else [])
 
 
 def test_what_has_a_record_is_not_destroyed(one: Rotated) -> None:
@@ -312,13 +313,6 @@ def test_what_has_a_record_is_not_destroyed(one: Rotated) -> None:
     result = one.host.run("key_rotation", keys=[item], state="announced")
     assert "record" in result["warnings"][0]
     assert (one.host.folder / f"tls.key.{one.made['tls'][1][:16]}").read_bytes() == one.made["tls"][0]
-
-
-def test_a_file_that_only_looks_like_an_old_key_is_in_nobodys_way(one: Rotated) -> None:
-    (one.host.folder / "mail.key.0123456789abcdef").write_text("a note")
-    (old,) = one.plan(keep="1d")["mail"]["old"]
-    assert (old["key_id"], old["retire"]) == (None, False)
-    assert one.rotate()
 
 
 def test_the_history_has_both_generations_with_their_certificates(one: Rotated) -> None:

@@ -1,0 +1,47 @@
+# Copyright: keyops.lifecycle contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host says of its own keys, in a log that others read: the vault must know that they are its own.
+
+A host can say of any key that it has done something with it. It is believed of a key that it has archived, or that has
+proven to sign when this host registered it; of any other the event says who says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records, signing_register
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
+
+_CLAIMED = "the host says: "
+
+
+def told(task: ControllerTask, keys: Sequence[tuple[str, str]], more: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """The pairs of an event of this task's host, in the order of ``keys``.
+
+    Args:
+        task: with a vault.
+        keys: key ID and what the host says of it.
+        more: other key IDs that the details name; if the vault does not know one of them as the host's, nothing of
+            this is more than a claim.
+    """
+    named = {key_id for key_id, dummy in keys}
+    known = _known(task, named.union(more))
+    others = all(one in known for one in more)
+    return [(key_id, text if key_id in known and others else f"{_CLAIMED}{text}") for key_id, text in keys]
+
+
+def _known(task: ControllerTask, key_ids: Iterable[str]) -> set[str]:
+    """Those that this host has registered or archived."""
+    wanted = sorted(set(key_ids))
+    if not wanted:
+        return set()
+    registered = signing_register.hosts_of(task.vault, wanted)
+    archived = {
+        key_id: {one.host for one in found if isinstance(one, Record)}
+        for key_id, found in records.walk(task.vault, wanted).items()
+    }
+    return {one for one in wanted if task.host == registered.get(one) or task.host in archived[one]}
