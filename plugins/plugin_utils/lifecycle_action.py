@@ -197,9 +197,7 @@ class LifecycleAction(ActionBase):
             raise HostFailed({**result, "failed": True})
         relayed = result.pop("relay", None)
         if not isinstance(result.get("results"), list):
-            raise FormatError(
-                "the host's reply has no results: see what answers there for Python, and run again"
-            )
+            raise FormatError("the host's reply has no results: see what answers there for Python, and run again")
         if result.pop("digest") != digest_of(result["results"], relayed):
             raise DigestMismatch("what the host returned was altered on its way (its digest differs); nothing was used")
         return HostReply(bool(result.get("changed")), result["results"], relayed, result)
