@@ -30,7 +30,8 @@ options:
       signing_certificate:
         description:
           - The certificate of the requester who must have signed the summary, as PEM text or as an absolute path on
-            this host. It may have expired since.
+            this host. It may have expired since. One of another key than the one that signed is a problem that names
+            the key.
           - Without it, the certificate in the summary is used. Compare RV(results[].signed_by) then, or
             RV(results[].summary) with the one in the event log.
         type: str

@@ -150,9 +150,12 @@ def verify(folder: str, certificate: bytes | None) -> Verified:
     envelope = _files.read_file(os.path.join(folder, SUMMARY), _SUMMARY_LIMIT)
     named = canonical.decode(_parse(dsse.payload_of(envelope, PAYLOAD_TYPE))["requester_certificate"])
     signer = certificate or named
+    if key_id_of_certificate(signer) != key_id_of_certificate(named):  # of the same key, it may have been renewed since
+        dsse.verify(envelope, PAYLOAD_TYPE, named)
+        raise SignatureInvalid(
+            f"it is signed by another requester's key ({key_id_of_certificate(named)[:16]}...): give its certificate"
+        )
     summary = _parse(dsse.verify(envelope, PAYLOAD_TYPE, signer))
-    if key_id_of_certificate(signer) != key_id_of_certificate(named):  # it may have been renewed since
-        raise SignatureInvalid("the summary names another requester than the certificate that was given")
     return Verified(summary, signer, canonical.digest(envelope), tuple(_problems(folder, summary)))
 
 

@@ -157,7 +157,8 @@ def _require_requester(certificate: bytes, seal: _Seal) -> None:
 
 def _sealed_already(seal: _Seal, request_id: str, sources: Sequence[Source], is_open: bool) -> FlowResult:
     try:
-        found = sealed_folder.verify(seal.folder, seal.certificate)
+        # A requester's key is rotated in its time. Of a request, the event log knows which summary is the true one.
+        found = sealed_folder.verify(seal.folder, None if request_id else seal.certificate)
     except FormatError as error:
         raise StateError(f"{seal.folder} is sealed, and its summary is not this requester's: {error}") from error
     if found.problems:
@@ -166,7 +167,9 @@ def _sealed_already(seal: _Seal, request_id: str, sources: Sequence[Source], is_
     wanted = [(_plain(one.src), _plain(one.dest)) for one in sources]
     if found.summary["request_id"] != request_id or set(rows) != set(wanted):
         raise StateError(f"{seal.folder} is sealed for another request, or with other sources: name another folder")
-    relay = {"unclosed": is_open, "summary": found.digest}
+    signed_by = key_id_of_certificate(found.signer)
+    other = signed_by if signed_by != key_id_of_certificate(seal.certificate) else ""
+    relay = {"unclosed": is_open, "summary": found.digest, "other_signer": other}
     relay.update(keys=found.summary["keys"], failed=found.summary["failed"])
     results = [{**rows[place], "changed": False} for place in wanted]
     return FlowResult(False, results, relay=relay, extra={"summary": found.digest})

@@ -8,7 +8,8 @@ The keys are opened on the host. What passes here is what passes in recovering.p
 all of it ciphertext or public; nothing of the data comes back but counts and reasons.
 
 A folder that is sealed already is compared with the event log: its summary is the one of the newest event of this
-request, so nobody writes another one unseen who has the requester's key, and not the vault.
+request, so nobody writes another one unseen who has the requester's key, and not the vault. Where the log names it, the
+requester may have another key since.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.contract im
 
 #: Events that are read at once.
 _FIRST_LOOK, _LONGEST_LOOK = 64, 1024
-_TOLD = {"unclosed": bool, "summary": str, "keys": list, "failed": int}
+_TOLD = {"unclosed": bool, "summary": str, "other_signer": str, "keys": list, "failed": int}
 
 
 def recover_data(task: ControllerTask) -> dict:
@@ -73,11 +74,17 @@ def _against_log(vault: Vault, request_id: str, told: dict) -> list[str]:
     """Warnings, when the log has no event of a summary that was sealed by an earlier run.
 
     Raises:
-        StateError: the newest event of this request names another summary.
+        StateError: the newest event of this request names another summary, or there is none of a summary that another
+            key than the requester's has signed.
     """
     if not told["summary"]:  # check mode, before anything is sealed
         return []
     logged = _summary_in_log(vault, request_id)
+    if logged is None and told["other_signer"]:
+        raise StateError(
+            f"the summary is signed by another requester's key ({told['other_signer'][:16]}...), and the event "
+            "log does not name it: give that key and its certificate, or make a new request"
+        )
     if logged is None:
         return [] if told["unclosed"] else [f"the event log has no event of summary {told['summary']}"]
     if logged != told["summary"]:
@@ -121,7 +128,10 @@ def _checked(task: ControllerTask, told: Any) -> dict:
     Raises:
         FormatError: it has another.
     """
+    told = {"other_signer": "", **told} if isinstance(told, dict) else told  # it is told of what was sealed before
     canonical.check_fields(told, _TOLD, "the host's reply")
+    if told["other_signer"]:
+        check_digest(told["other_signer"])
     if told["failed"] < 0:
         raise FormatError("the host's reply: fewer than none failed")
     if not task.check_mode:

@@ -44,6 +44,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import c
 from ansible_collections.keyops.lifecycle.plugins.module_utils._keys.identity import key_id_of_certificate
 from ansible_collections.keyops.lifecycle.plugins.module_utils._module import HostTask
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import event_log, records
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import recovering_data
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.vault.open import open_vault
 
 
@@ -272,6 +273,31 @@ def test_another_summary_than_the_logs_is_told(case: Case) -> None:
         for dummy in range(70):  # more than are read at once
             event_log.append(vault, action="archive", outcome="success", actor="a", host="h")
     assert case.recover(request_id)["warnings"] == []
+
+
+def test_a_folder_outlives_the_key_that_sealed_it(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The requester's key is rotated. By the log the folder is still the true one; nobody else's is."""
+    request_id = case.ask()
+    case.approve(request_id)
+    done = case.recover(request_id)
+    signed = canonical.digest((case.folder / "summary.json").read_bytes())
+    requester = Path(case.scene.requester(case.worker)["signing_key"])
+    old = (requester.read_bytes(), requester.with_suffix(".pem").read_bytes())
+    for path in (requester, requester.with_suffix(".pem")):
+        path.unlink()
+    case.scene.requester(case.worker)
+    again = case.recover(request_id)
+    assert (again["changed"], again["summary"], again["warnings"]) == (False, signed, [])
+    assert done["summary"] == signed
+    (problem,) = _look(case, str(requester.with_suffix(".pem")))["problems"]
+    assert "another requester's key" in problem and "give its certificate" in problem
+    # What the log does not name is nobody's word: its events are hidden here, as if the summary had never been told.
+    monkeypatch.setattr(recovering_data, "_summary_in_log", lambda *dummy: None)
+    with pytest.raises(StateError, match="another requester's key"):
+        case.recover(request_id)
+    requester.write_bytes(old[0])
+    requester.with_suffix(".pem").write_bytes(old[1])
+    assert "no event of summary" in case.recover(request_id)["warnings"][0]
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "mail"])
