@@ -30,11 +30,12 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._options import U
 from ansible_collections.keyops.lifecycle.plugins.module_utils._usage.eligibility import judge_against_vault
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import freezes, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
-from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import journal, of_host
 
 VERSION = "keyops-delivery/1"
 _SIGNING = signing_register.SIGNING_USAGES
 _UNTOLD = {"dest": str, "format": str, "key_ids": list, "digest": str, "message": str}
+_FACTS = {"dest": str, "format": str, "key_id": str, "usage": str}
 #: Characters of a path.
 _LONGEST = 4096
 
@@ -56,7 +57,7 @@ def export(task: ControllerTask) -> dict:
         reply = task.call("export", {"signing": signing})  # 3
     result = _told(reply, warnings)
     if not task.check_mode:
-        _tell(task, _checked((reply.relay or {}).get("untold", [])), result)  # 4
+        _tell(task, _checked(reply), result)  # 4
     return result
 
 
@@ -79,7 +80,7 @@ def _rules(task: ControllerTask) -> dict[str, Any]:
 
 def _judge(task: ControllerTask, rules: dict[str, Any], signing: list[str]) -> list[str]:
     """Warnings; raises the refusal of the first key that the policy or the vault does not let out."""
-    rows = task.call("facts", {"signing": signing}).results
+    rows = _facts(task.call("facts", {"signing": signing}))
     warnings = [text for row in rows for text in _against(rules.get(row["usage"]), row)]
     if task.vault is None:
         return warnings
@@ -113,19 +114,38 @@ def _against(rule: Any, row: dict) -> list[str]:
     return [message]
 
 
-def _checked(untold: list) -> list[dict]:
+def _facts(reply: HostReply) -> list[dict]:
+    """What the host says of its keys; a key may have no usage.
+
+    Raises:
+        FormatError: it has another form.
+    """
+    with of_host.its_form("its keys"):
+        for row in reply.results:
+            usage = {"usage": ""} if isinstance(row, dict) and row.get("usage", "") is None else {}
+            canonical.check_fields({**row, **usage} if usage else row, _FACTS, "a key")
+            check_digest(row["key_id"])
+    return list(reply.results)
+
+
+def _checked(reply: HostReply) -> list[dict]:
     """What the host says of its exports, as far as it has its form: it goes into a log that others read.
 
     Raises:
         FormatError: it has another.
     """
-    for one in untold:
-        canonical.check_fields(one, _UNTOLD, "an export")
-        for key_id in one["key_ids"]:
-            check_digest(key_id)
-        if len(one["dest"]) > _LONGEST or len(one["format"]) > _LONGEST:
-            raise FormatError("an export's destination is longer than any")
-    return untold
+    with of_host.its_form("its exports"):
+        canonical.check_fields(reply.relay, {"untold": list}, "the reply")
+        if not all(isinstance(row, dict) and isinstance(row.get("dest"), str) for row in reply.results):
+            raise FormatError("a row of results has no dest")
+        for one in reply.relay["untold"]:
+            canonical.check_fields(one, _UNTOLD, "an export")
+            canonical.decode(one["message"])
+            for key_id in one["key_ids"]:
+                check_digest(key_id)
+            if len(one["dest"]) > _LONGEST or len(one["format"]) > _LONGEST:
+                raise FormatError("an export's destination is longer than any")
+    return list(reply.relay["untold"])
 
 
 def _tell(task: ControllerTask, untold: list[dict], result: dict) -> None:
@@ -141,10 +161,10 @@ def _tell(task: ControllerTask, untold: list[dict], result: dict) -> None:
         raise OptionError("key_owner: is missing; an earlier export has a password for the vault that is not there yet")
     detail = f"key owner {owner}" if owner else ""
     keys = [(key_id, f"{one['format']} {one['dest']}") for one in untold for key_id in one["key_ids"]]
-    journal.write(task, "export", "success", keys, detail)
+    journal.write(task, "export", "success", of_host.told(task, keys), detail)
     if messages:
         keys = [(key_id, f"password of {one['dest']}") for one in messages for key_id in one["key_ids"]]
-        journal.write(task, "deliver", "success", keys, detail)
+        journal.write(task, "deliver", "success", of_host.told(task, keys), detail)
         task.vault.create({_path(owner, one): _object(task, owner, one) for one in messages})
     task.call("close", {"told": list(dict.fromkeys(one["dest"] for one in untold))})
     result["changed"] = True

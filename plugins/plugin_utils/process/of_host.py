@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host says of its own keys, in a log that others read: the vault must know that they are its own.
+"""What a host says of its own keys: it must have its form, and in a log that others read, its keys must be its own.
 
 A host can say of any key that it has done something with it. It is believed of a key that it has archived, or that has
 proven to sign when this host registered it; of any other the event says who says so.
@@ -10,13 +10,27 @@ proven to sign when this host registered it; of any other the event says who say
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 
+from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FormatError
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import Record
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 
 _CLAIMED = "the host says: "
+
+
+@contextlib.contextmanager
+def its_form(what: str) -> Iterator[None]:
+    """For the block that looks at what a host says: a FormatError of it gets the remedy."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(
+            f"what the host says of {what} does not have its form ({error}), and was not used: see what answers there "
+            "in place of Python, and run again"
+        ) from error
 
 
 def told(task: ControllerTask, keys: Sequence[tuple[str, str]], more: Iterable[str] = ()) -> list[tuple[str, str]]:

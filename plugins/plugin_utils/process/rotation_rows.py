@@ -13,6 +13,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import Fo
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats import canonical, times
 from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record import check_digest
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask, HostReply
+from ansible_collections.keyops.lifecycle.plugins.plugin_utils.process import of_host
 
 #: Members that are always there, and their types; and those that are a text or None.
 _LOOKED = {"key": str, "next": str, "state": str, "begun": bool, "needs_archive": bool, "old": list}
@@ -52,16 +53,11 @@ def switched(task: ControllerTask, reply: HostReply) -> list[dict]:
 
 
 def _checked(task: ControllerTask, reply: HostReply, check: Callable[[Any], None]) -> list[dict]:
-    try:
+    with of_host.its_form("its keys"):
         for row in reply.results:
             check(row)
         if [row["key"] for row in reply.results] != [item["key"] for item in task.params["keys"]]:
             raise FormatError("the keys are not those of the task")
-    except FormatError as error:
-        raise FormatError(
-            f"what the host says of its keys does not have its form ({error}), and none of it was used: see what "
-            "answers there in place of Python, and run again"
-        ) from error
     return list(reply.results)
 
 

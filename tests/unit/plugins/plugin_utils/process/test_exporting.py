@@ -175,7 +175,10 @@ def test_a_policy_keeps_keys_in(host: story.Machine, rule: str) -> None:
     assert len(host.run("key_export", exports=[item(host)], policy=allowed)["warnings"]) < len(result["warnings"])
 
 
-@pytest.mark.parametrize("change", [{"key_ids": ["x"]}, {"dest": "a" * 5000}, {"message": 1}, {"more": ""}])
+@pytest.mark.parametrize(
+    "change",
+    [{"key_ids": ["x"]}, {"key_ids": [["x"]]}, {"dest": "a" * 5000}, {"message": 1}, {"message": "?"}, {"more": ""}],
+)
 def test_a_host_that_answers_what_it_likes_writes_no_event(host: story.Machine, change: dict) -> None:
     def lie(step: str, results: list, relay: dict) -> tuple:
         if step == "export":
@@ -187,3 +190,28 @@ def test_a_host_that_answers_what_it_likes_writes_no_event(host: story.Machine, 
     with pytest.raises(_errors.FormatError):
         host.run("key_export", exports=[item(host)])
     assert len(events(host)) == count
+
+
+@pytest.mark.parametrize("change", [{"key_id": ["x"]}, {"key_id": "x"}, {"usage": ["x"]}, {"usage": 5}, {"more": ""}])
+def test_a_host_that_says_nonsense_of_its_keys_exports_nothing(host: story.Machine, change: dict) -> None:
+    def lie(step: str, results: list, relay: object) -> tuple:
+        return [{**one, **change} for one in results] if step == "facts" else results, relay
+
+    host.on_reply = lie
+    with pytest.raises(_errors.FormatError, match="run again"):
+        host.run("key_export", exports=[item(host)])
+    assert host.calls[-1] == "facts"
+
+
+def test_a_lying_host_logs_exports_of_its_own_keys_only(host: story.Machine, scene: story.Scene) -> None:
+    foreign = scene.generate(scene.machine("other"), "ca.key", "certificate_signing")
+
+    def lie(step: str, results: list, relay: dict) -> tuple:
+        if step == "export":
+            relay["untold"][0]["key_ids"].append(foreign)
+        return results, relay
+
+    host.on_reply = lie
+    host.run("key_export", exports=[item(host)])
+    told = f"pkcs12 {host.folder}/a.p12"
+    assert sorted(events(host)[-1][2]) == [told, f"the host says: {told}"]
