@@ -22,7 +22,7 @@ smime="$keys/smime.key" was="${old_smime:0:16}"
 
 # The old key that decrypts stays with its certificate and request; of the one that signs there is nothing left.
 must_be "the folder" "$(find "$keys" -mindepth 1 -printf '%f\n' | LC_ALL=C sort | tr '\n' ' ')" \
-    "seal.csr seal.key seal.pem smime.csr smime.csr.$was smime.key smime.key.$was smime.pem smime.pem.$was "
+    "seal.csr seal.key seal.pem seal.pem.${old_seal:0:16} smime.csr smime.csr.$was smime.key smime.key.$was smime.pem smime.pem.$was "
 while IFS= read -r -d '' path; do
     if [ "$(of_key "$path")" = "$old_seal" ]; then fail "$path is the old signing key"; fi
 done < <(find "$HOME" /tmp /var/tmp /dev/shm -type f -readable -print0 2>/dev/null)

@@ -18,8 +18,6 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._formats.record i
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils import records, signing_register
 from ansible_collections.keyops.lifecycle.plugins.plugin_utils.lifecycle_action import ControllerTask
 
-_CLAIMED = "the host says: "
-
 
 @contextlib.contextmanager
 def its_form(what: str) -> Iterator[None]:
@@ -33,22 +31,18 @@ def its_form(what: str) -> Iterator[None]:
         ) from error
 
 
-def told(task: ControllerTask, keys: Sequence[tuple[str, str]], more: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """The pairs of an event of this task's host, in the order of ``keys``.
-
-    Args:
-        task: with a vault.
-        keys: key ID and what the host says of it.
-        more: other key IDs that the details name; if the vault does not know one of them as the host's, nothing of
-            this is more than a claim.
-    """
-    named = {key_id for key_id, dummy in keys}
-    known = _known(task, named.union(more))
-    others = all(one in known for one in more)
-    return [(key_id, text if key_id in known and others else f"{_CLAIMED}{text}") for key_id, text in keys]
+def told(task: ControllerTask, keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs of an event of this task's host, key ID and what the host says of the key, in the order of ``keys``."""
+    own = known(task, (key_id for key_id, dummy in keys))
+    return [(key_id, text if key_id in own else claimed(text)) for key_id, text in keys]
 
 
-def _known(task: ControllerTask, key_ids: Iterable[str]) -> set[str]:
+def claimed(text: str) -> str:
+    """As an event says what the vault does not know."""
+    return f"the host says: {text}"
+
+
+def known(task: ControllerTask, key_ids: Iterable[str]) -> set[str]:
     """Those that this host has registered or archived."""
     wanted = sorted(set(key_ids))
     if not wanted:

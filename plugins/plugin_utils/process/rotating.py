@@ -69,7 +69,7 @@ def rotate(task: ControllerTask) -> dict:
     # Also when an earlier run was killed before its event: one too many is better than none.
     changed = [row for row in results if row["changed"]]
     if task.vault and changed:
-        journal.write(task, "rotate", "success", [_replacement(task, row) for row in changed])
+        journal.write(task, "rotate", "success", _replacements(task, changed))
     return {**done.raw, "changed": bool(changed), "results": results, "diff": diff}
 
 
@@ -207,9 +207,14 @@ def _remarks(row: dict, wish: Wish, made: dict[str, datetime.datetime]) -> Itera
             yield f"{old['key']}: its time is over, but this host has no receipt of its archive, so it stays"
 
 
-def _replacement(task: ControllerTask, row: dict) -> tuple[str, str]:
-    pair = (row["key_id"], f"replaces {row['old_key_id']}: {row['key']}")
-    return of_host.told(task, [pair], [row["old_key_id"]])[0]
+def _replacements(task: ControllerTask, rows: list[dict]) -> list[tuple[str, str]]:
+    """The pairs of an event; both keys must be this host's."""
+    known = of_host.known(task, (row[name] for row in rows for name in ("key_id", "old_key_id")))
+    texts = [(row, f"replaces {row['old_key_id']}: {row['key']}") for row in rows]
+    return [
+        (row["key_id"], text if {row["key_id"], row["old_key_id"]} <= known else of_host.claimed(text))
+        for row, text in texts
+    ]
 
 
 def _predicted(row: dict) -> dict:
