@@ -20,7 +20,7 @@ old_smime="$(of_certificate "$kept/smime.pem")"
 old_seal="$(of_certificate "$kept/seal.pem")"
 smime="$keys/smime.key" was="${old_smime:0:16}"
 
-# The old key that decrypts stays with its certificate and request; of the one that signs there is nothing left.
+# The old key that decrypts stays with its certificate and request; of the one that signs its certificate only.
 must_be "the folder" "$(find "$keys" -mindepth 1 -printf '%f\n' | LC_ALL=C sort | tr '\n' ' ')" \
     "seal.csr seal.key seal.pem seal.pem.${old_seal:0:16} smime.csr smime.csr.$was smime.key smime.key.$was smime.pem smime.pem.$was "
 while IFS= read -r -d '' path; do
