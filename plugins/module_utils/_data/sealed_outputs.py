@@ -81,16 +81,22 @@ def _fits(made: Made | None) -> Callable[[str], bool]:
 
 
 class _Mails:
-    """The mails of a Maildir and its lists; each mail of the source stands for one of the output."""
+    """The mails of a Maildir and its lists; each mail of the source stands for one of the output.
+
+    That is the one of the same path, or, where there is none, one whose flags a reader has changed.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._left = Counter(mail.base for mail in maildir.mails(source.src))
+        moved = (one for one in maildir.mails(source.src) if not os.path.lexists(os.path.join(source.dest, one.path)))
+        self._left = Counter(mail.base for mail in moved)
 
     def has(self, path: str) -> bool:
         below, name = os.path.split(os.path.relpath(path, self._source.dest))
         folder, part = os.path.split(below)
         if part in maildir.MAILS:
+            if os.path.lexists(os.path.join(self._source.src, below, name)):
+                return True
             base = maildir.Mail(folder, part, name, 0, 0).base
             self._left[base] -= 1
             return self._left[base] >= 0
