@@ -24,7 +24,7 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
     WrongPassphrase,
     note_missing_library,
 )
-from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import ber, der, pkcs8, pkcs12
+from ansible_collections.keyops.lifecycle.plugins.module_utils._keys import ber, der, pem, pkcs8, pkcs12
 from ansible_collections.keyops.lifecycle.plugins.module_utils._sealing import cms_parts
 
 try:
@@ -75,6 +75,8 @@ def read(data: bytes, password: str) -> Opened:
         WrongPassphrase: the password does not open it.
         KeyUnreadable: it is no PKCS#12 file, is damaged, or asks for unreasonable work.
     """
+    if data[:1] != b"\x30":
+        raise KeyUnreadable(f"it is {'a PEM file and ' if pem.looks_like_pem(data) else ''}no PKCS#12 file")
     try:
         return _read(data, password)
     except FormatError as error:

@@ -183,8 +183,9 @@ def _facts_there(wish: Wish, existing: ExistingFile, known: tuple[Made, ...]) ->
     except (WrongPassphrase, KeyUnreadable) as error:
         if wish.item["force"]:
             return None
+        first = "give its password" if isinstance(error, WrongPassphrase) else "name another file"
         raise type(error)(
-            f"{wish.dest}: {error}. It stays: give its password, move it away, or give force: true to replace it"
+            f"dest: {wish.dest}: {error}. It stays: {first}, move it away, or give force: true to replace it"
         ) from error
 
 

@@ -145,6 +145,20 @@ def test_what_does_not_open_stays(host, kind):
     assert host.run(item).results[0]["action"] == "kept"
 
 
+def test_a_dest_that_is_something_else_is_told(host):
+    path = host.out / "a.p12"
+    for content, what in (
+        (host.pem("owner").encode(), "a PEM file and no PKCS#12 file"),
+        (b"text", "it is no PKCS#12 file"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(_errors.KeyUnreadable) as told:
+            host.run(host.item("new"))
+        assert str(told.value).startswith(f"dest: {path}: it is ") and what in str(told.value)
+        assert "name another file, move it away, or give force: true" in str(told.value)
+        assert path.read_bytes() == content
+
+
 def test_a_generated_password_reaches_its_owner_and_nobody_else(host):
     to = {"certificate": host.pem("owner"), "dest": str(host.out / "password.p7m")}
     item = host.item("new", password=None, password_to=to)
