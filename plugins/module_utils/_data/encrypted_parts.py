@@ -25,8 +25,11 @@ _SIGNATURES = (b"application/pkcs7-signature", b"application/x-pkcs7-signature")
 _NAMES = (b".p7m", b".p7z")
 _LOOKED_AT = 1024
 _NOT_SPACE = re.compile(rb"\S")
-#: How the encodings begin: DER, base64 of it, PEM, quoted-printable. What is base64 may have anything in front.
-_FIRST = frozenset((b"0", b"M", b"-", b"="))
+#: How these begin: DER, base64 of it, PEM, quoted-printable; base64 of PEM, and of base64. In front of base64 may be
+#: anything that is none.
+_FIRST = frozenset((b"0", b"M", b"-", b"=", b"L", b"T"))
+#: What a header has that names such a part.
+_MAY_NAME = re.compile(rb"\.p7|\.eml|=\?|[*\\(]")
 #: ContentInfo: signed (2), enveloped (3), both (4), encrypted (6); compressed, authenticated-enveloped.
 _BEGIN = re.compile(
     rb"\x30(?:[\x00-\x80]|[\x81-\x88].{1,8}?)\x06"
@@ -52,14 +55,15 @@ def found(data: bytes, end: int, entity: mime.Entity) -> str:
     if entity.kind == b"message/partial":
         raise DataUnsupported("it is one piece of a mail that was sent in several; put them together first")
     first = _NOT_SPACE.search(data, entity.body, end)
-    if first is not None and (first[0] in _FIRST or b"64" in entity.header):
+    if first is not None and (first[0] in _FIRST or (b"64" in entity.header and not first[0].isalnum())):
         head = _beginning(data[first.start() : min(end, first.start() + _LOOKED_AT)], entity)
         if head.startswith(b"-----BEGIN PGP MESSAGE"):
             raise DataUnsupported("it is encrypted with OpenPGP")
         match = _BEGIN.match(head)
         if match is not None and (match[1] != b"\x02" or entity.kind not in _SIGNATURES):
             return MESSAGE
-    for name in mime.file_names(entity) if b"name" in entity.header.lower() else ():
+    header = entity.header.lower()
+    for name in mime.file_names(entity) if b"name" in header and _MAY_NAME.search(header) else ():
         if name.endswith(_NAMES):
             return MESSAGE
         if name.endswith(b".eml"):

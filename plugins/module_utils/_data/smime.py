@@ -44,7 +44,9 @@ from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import (
 )
 
 _DEEPEST, _MOST_PARTS, _MOST_LAYERS = 24, 10_000, 8
-_MOST_DECRYPTED = 512 * 1024 * 1024
+_MOST_DECRYPTED = 512 << 20
+#: What is made of parts is decoded and walked again: as often as mails are nested, and not 2^depth times.
+_MOST_DECODED, _MOST_TIMES = 256 << 20, 16
 _LOOKED_AT = 64
 #: Messages below this many bytes are faster to walk as bytes than as views, whatever is copied.
 _SMALL = 1 << 20
@@ -81,7 +83,7 @@ def recover(data: bytes, keys: Sequence[Decryptor], quote: Callable[[bytes], byt
         keys: to decrypt with.
         quote: done to everything that was decrypted (From_ lines, in an mbox).
     """
-    work = _Work(keys)
+    work = _Work(keys, len(data))
     mail = Mail()
     try:
         entity = mime.read(data)
@@ -102,11 +104,12 @@ def recover(data: bytes, keys: Sequence[Decryptor], quote: Callable[[bytes], byt
 class _Work:
     """One mail's decryption: what was used and what went wrong."""
 
-    def __init__(self, keys: Sequence[Decryptor]) -> None:
+    def __init__(self, keys: Sequence[Decryptor], size: int) -> None:
         self._keys = keys
         self.errors: list[KeyopsError] = []
         self.key_ids: list[str] = []
         self._parts = self._layers = self._decrypted = 0
+        self._to_decode = min(_MOST_DECODED, _MOST_TIMES * size)
 
     def entity(
         self,
@@ -149,6 +152,9 @@ class _Work:
         encoding = mime.encoding_of(entity)
         if found is not None or encoding not in (b"base64", b"quoted-printable"):
             return found
+        self._to_decode -= end - entity.body
+        if self._to_decode < 0:
+            raise DataTooLarge("what is encoded in the mail again and again is larger than any mail")
         content = mime.decoded_somehow(data[entity.body : end], encoding)
         found = walk(content, 0, len(content), entity._replace(header=b"", body=0), depth, None)
         if found is None or entity.kind == b"multipart/signed":  # 2

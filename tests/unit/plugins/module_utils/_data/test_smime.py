@@ -222,6 +222,8 @@ def disguised(me: Person) -> dict[str, bytes]:
     found["as it is"] = OCTETS + b"\n" + der_form
     found["PEM"] = b"Content-Type: text/plain\n\n" + pem
     found["base64 as text"] = b"\n" + wire
+    found["PEM twice"] = b"Content-Type: text/plain\n" + BASE64 + base64.encodebytes(pem)
+    found["base64 twice"] = OCTETS + BASE64 + base64.encodebytes(wire)
     found["boundary"] = b"Content-Type: multipart/mixed; boundary*=us-ascii''B%42\n\n--BB\n" + inner + b"\n--BB--\n"
     found["boundary and comment"] = b"Content-Type: multipart/mixed; boundary=(a)BB\n\n--BB\n" + inner + b"\n--BB--\n"
     found["parentheses"] = b"Content-Type: multipart/mixed; boundary=_(B)\n\n--_(B)\n" + inner + b"\n--_(B)--\n"
@@ -330,13 +332,14 @@ def test_bombs_end(me: Person) -> None:
         "fields": b"a: b\n" * 500_000 + b"\n",
         "folded": b"Content-Type: multipart/mixed; " + b"\n a=b;" * 300_000 + b"\n\n",
         "quotes": b'Content-Type: multipart/mixed; boundary="' + b"\\" * 1_000_000 + b"\n\n",
-        "comments": b"Content-Type: multipart/mixed; " + b"(" * 500_000 + b")" * 400_000 + b"\n\n",
+        "comments": b"Content-Type: multipart/mixed; " + b"(" * 200_000 + b")" * 150_000 + b"\n\n",
         "escapes": b"Content-Type: multipart/mixed; (" + b'\\"(' * 300_000 + b"\n\n",
-        "pieces": b"Content-Type: x/y; " + b"".join(b"\n b*%d*=%%41;" % one for one in range(60_000)) + b"\n\n",
-        "words": b'Content-Type: x/y; name="' + b"=?a?B?QQ==?=" * 80_000 + b'"\n\n',
-        "half words": b'Content-Type: x/y; name="' + b"=?a?B?" * 150_000 + b'"\n\n',
-        "spaces": b"\n" + b" " * 3_000_000,
+        "pieces": b"Content-Type: x/y; " + b"".join(b"\n b*%d*=%%41;" % one for one in range(20_000)) + b"\n\n",
+        "words": b'Content-Type: x/y; name="' + b"=?a?B?QQ==?=" * 30_000 + b'"\n\n',
+        "half words": b'Content-Type: x/y; name="' + b"=?a?B?" * 50_000 + b'"\n\n',
+        "spaces": b"\n" + b" " * 1_000_000,
         "lengths": b"Content-Type: x/y\n\n" + b"\x30" * 1_000_000,
+        "walks": (forwarded[:29] + b"Content-Transfer-Encoding: quoted-printable\n\n") * 20 + b"x" * 300_000,
         "near": b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b-" * 500_000,
         "base64": b"Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64\n\n" + b"MIAw\n" * 400_000,
     }
