@@ -10,9 +10,9 @@
   successor's must be there, valid, and of its key; a nonsigning successor must have the archive that the controller
   has confirmed and this host's receipt names. In this order:
 
-  1. It is noted that the old key is replaced, and remembered that the rotation has begun.
-  2. The successor gets mode, owner and group. Key, certificate and request get their second name, under which the old
-     ones stay.
+  1. The successor gets mode, owner and group. It is noted that the old key is replaced, and remembered that the
+     rotation has begun.
+  2. Key, certificate and request get their second name, under which the old ones stay.
   3. The successor gets the key's name, then its certificate and its request theirs.
 
 - Step ``announced``: the services know: an old key that signs is removed, with its request; then what was remembered
