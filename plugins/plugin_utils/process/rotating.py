@@ -78,7 +78,7 @@ def _announce(task: ControllerTask, reply: HostReply, found: list[dict]) -> dict
     told = [row for row in found if row["state"] == "switched"]
     going = [(old, row["key"]) for row in told for old in row["old"] if old["key_id"] == row["old_key_id"]]
     recorded = _recorded(task, [old["key_id"] for old, dummy in going])
-    gone = [(old, key) for old, key in going if _old(old, recorded)["signs"]]
+    gone = [(old, key) for old, key in going if _old(old, recorded)["signs"] and old["replaced"]]
     diff = [_diff(old["key"], old["key_id"], None) for old, dummy in gone]
     if task.check_mode or not told:
         return {**reply.raw, "changed": bool(told), "results": [_predicted(row) for row in found], "diff": diff}

@@ -86,6 +86,17 @@ def test_a_key_that_no_rotation_here_has_noted_stays(one: Rotated) -> None:
         one.plan()
 
 
+def test_without_its_note_an_old_key_is_not_destroyed(one: Rotated) -> None:
+    """And the log does not say that it was."""
+    item = switched(one)
+    for note in (one.host.folder / "state" / "replaced").iterdir():
+        note.unlink()
+    result = one.host.run("key_rotation", keys=[item], state="announced")
+    assert "not noted" in result["warnings"][0]
+    assert old_of(one, "tls").read_bytes() == one.made["tls"][0]
+    assert not [key for event in events(one) for key in event["keys"] if "destroyed" in key["detail"]]
+
+
 def test_the_way_back_by_hand_loses_nothing(one: Rotated) -> None:
     item, folder = switched(one), one.host.folder
     old, there = old_of(one, "tls"), folder / "tls.key"
@@ -227,7 +238,7 @@ def test_a_lying_host_logs_the_end_of_its_own_keys_only(one: Rotated, scene: sto
     assert row["changed"]
     old = {
         **{"key": str(old_of(one, "tls")), "key_id": foreign, "modified": times.text(times.now()), "signs": True},
-        **{"archived": None, "replaced": None},
+        **{"archived": None, "replaced": times.text(times.now())},
     }
     answers(one, "look", {"old": [old], "old_key_id": foreign})
     one.host.run("key_rotation", keys=one._rotation_keys(), state="announced")
