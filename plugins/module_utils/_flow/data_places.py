@@ -104,9 +104,10 @@ def _require_apart(read_from: dict[str, str], written_to: dict[str, str]) -> Non
         for path, option in inner.items():
             for above in _up(path):
                 if above in others and not (inner is others and above == path):
+                    how = "is also" if above == path else f"lies in {above}, which is"
                     raise OptionError(
-                        f"{option}: {path} and {above} ({others[above]}) are the same place or lie in each other, and "
-                        "one of them is written; name another place"
+                        f"{option}: {path} {how} {others[above]}; nothing is written over what is read, over another "
+                        "output, or into one of them: name another place"
                     )
 
 

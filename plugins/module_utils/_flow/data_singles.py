@@ -14,6 +14,7 @@ import os
 from ansible_collections.keyops.lifecycle.plugins.module_utils import _files
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import done as finished
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import output, single
+from ansible_collections.keyops.lifecycle.plugins.module_utils._data.outcome import Source
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import FileError, KeyopsError
 
 
@@ -35,7 +36,7 @@ def is_fresh(state_dir: str, one: single.Single) -> bool:
     return False
 
 
-def create(fresh: dict[int, single.Single]) -> dict[int, KeyopsError]:
+def create(state_dir: str, fresh: dict[int, single.Single]) -> dict[int, KeyopsError]:
     """Write the outputs, all at once; what could not be written, and why."""
     if not fresh:
         return {}
@@ -43,11 +44,17 @@ def create(fresh: dict[int, single.Single]) -> dict[int, KeyopsError]:
     try:
         for parent in sorted({os.path.dirname(file.path) for file in files.values()}):
             _files.make_private_folder(parent)
-        ours = [file for file in files.values() if os.path.lexists(file.path)]  # see is_fresh
-        _files.replace_all(ours)
-        new = {number: file for number, file in files.items() if file not in ours}
+        ours = {number for number, one in fresh.items() if _is_ours(state_dir, one.source)}
+        _files.replace_all([files[number] for number in ours])
+        new = {number: file for number, file in files.items() if number not in ours}
         created = _files.write_new(list(new.values()))
     except FileError as error:
         return dict.fromkeys(files, error)
     taken = [number for number, was in zip(new, created) if not was]
     return {number: FileError(f"{files[number].path}: another process wrote it; run again") for number in taken}
+
+
+def _is_ours(state_dir: str, source: Source) -> bool:
+    """Whether what is there now is an earlier run's output; somebody may have come since ``is_fresh``."""
+    state = output.state_at(source.dest)
+    return state is not None and finished.is_ours(state_dir, source, state)

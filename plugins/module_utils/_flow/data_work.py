@@ -114,8 +114,9 @@ class Work:
         if count:
             first = next(iter(self._obstacles.values())).obstacle
             raise HostError(
-                f"{count} items met an obstacle of this host, and nothing was sealed; the first: {first}. Remove the "
-                "obstacle, or leave that source out, and run again: what came out stays, and a request stays open"
+                f"{count} item{'s' * (count > 1)} met an obstacle of this host, and nothing was sealed; the first: "
+                f"{first}. Remove the obstacle, or leave that source out, and run again: what came out stays, and a "
+                "request stays open"
             )
 
     def result(self) -> FlowResult:
@@ -171,7 +172,7 @@ class Work:
                     fresh[number] = one
             except KeyopsError as error:
                 items[number] = _failure(error)
-        for number, refusal in ({} if self._task.check_mode else data_singles.create(fresh)).items():
+        for number, refusal in ({} if self._task.check_mode else data_singles.create(self._state_dir, fresh)).items():
             items[number] = _failure(refusal)
             del fresh[number]
         self._changed |= set(fresh)

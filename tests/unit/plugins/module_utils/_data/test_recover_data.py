@@ -25,7 +25,7 @@ import encrypted_mail
 import pytest
 from encrypted_mail import ENTITY, Person
 
-from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors
+from ansible_collections.keyops.lifecycle.plugins.module_utils import _errors, _files
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import (
     done,
     efs,
@@ -367,7 +367,7 @@ def test_a_full_disk_is_no_end(scene: Scene, tmp_path: Path, monkeypatch: pytest
         sources[1][0].write_bytes(b"From x\n" + mail)
         mailbox.Maildir(sources[2][0]).add(mail)
         with monkeypatch.context() as patch:
-            patch.setattr(data_singles, "create", lambda fresh: dict.fromkeys(fresh, _errors.FileError("full")))
+            patch.setattr(data_singles, "create", lambda _dir, fresh: dict.fromkeys(fresh, _errors.FileError("full")))
             patch.setattr(maildir, "recover", full)
             patch.setattr(mbox, "recover", full)
             again = scene.run(*sources)
@@ -375,6 +375,25 @@ def test_a_full_disk_is_no_end(scene: Scene, tmp_path: Path, monkeypatch: pytest
         result = scene.run(*sources)
         assert [row["failed"] for row in result.results] == [0, 0, 0], result.results
         assert (tmp_path / "out/one.p7m").read_bytes() == content[number]
+
+
+def test_a_file_that_appears_meanwhile_stays(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    src, dest = tmp_path / "one.p7m", tmp_path / "out/one"
+    src.write_bytes(scene.new.encrypt(b"content"))
+
+    def appears(path: str) -> None:
+        make(path)
+        dest.write_bytes(b"another's")
+
+    make = _files.make_private_folder
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            data_singles._files,
+            "make_private_folder",
+            lambda path: appears(path) if path == str(dest.parent) else make(path),
+        )
+        (row,) = scene.run((src, dest), state_dir=str(tmp_path / "state")).results
+    assert (row["failures"][0]["reason"], dest.read_bytes()) == ("FileError", b"another's")
 
 
 def test_the_report_takes_no_place_of_another_file(scene: Scene, tmp_path: Path) -> None:
