@@ -95,7 +95,8 @@ class _Mails:
         below, name = os.path.split(os.path.relpath(path, self._source.dest))
         folder, part = os.path.split(below)
         if part in maildir.MAILS:
-            if os.path.lexists(os.path.join(self._source.src, below, name)):
+            true = os.path.join(self._source.src, below, name)
+            if os.path.isfile(true) and not os.path.islink(true) and not name.startswith("."):
                 return True
             base = maildir.Mail(folder, part, name, 0, 0).base
             self._left[base] -= 1
