@@ -278,18 +278,22 @@ def _give_time(job: _Job, mail: Mail, there: str) -> None:
 
 def _copied(job: _Job, mail: Mail) -> tuple[Item, bool, int]:
     """A mail that is too large to be looked at, copied."""
-    detail = f"the mail has more than {LARGEST >> 20} MiB and was not looked at"
-    item = Item(mail.path, FAILED, "DataTooLarge", detail)
+    item = Item(mail.path, FAILED, "DataTooLarge", f"the mail has more than {LARGEST >> 20} MiB and was not looked at")
     places = job.there.places_of(mail.base, mail.path)
-    is_there = bool(places) and not job.there.may_be_another(mail.base, mail.path, places)
-    if is_there or job.check_mode:
-        return item, not is_there, mail.size
+    path, whole = os.path.join(job.dest, mail.path), output.Nowhere()
     try:
-        path = os.path.join(job.dest, mail.path)
-        with output.opened(os.path.join(job.src, mail.path)) as file, output.written(path) as copy:
-            copy.copy(file, 0, os.fstat(file).st_size)
-            copy.finish()
-            copy.name(replacing=False)
+        with output.opened(os.path.join(job.src, mail.path)) as file:
+            whole.copy(file, 0, os.fstat(file).st_size if places else 0)
+            if any(whole.is_at(os.path.join(job.dest, place)) for place in places):
+                return item, False, mail.size
+            if places and not job.there.may_be_another(mail.base, mail.path, places):
+                raise FileError(f"{path}: it exists and holds something else; name another place, or move it away")
+            if job.check_mode:
+                return item, True, mail.size
+            with output.written(path) as copy:
+                copy.copy(file, 0, os.fstat(file).st_size)
+                copy.finish()
+                copy.name(replacing=False)
         _give_time(job, mail, mail.path)
     except FileError as error:
         return _failed(item, error), False, mail.size

@@ -263,6 +263,22 @@ def test_two_mails_of_one_name(scene: Scene, tmp_path: Path) -> None:
     assert (row["failed"], row["failures"][0]["item"]) == (1, "cur/one:2,S")
 
 
+def test_a_mail_that_is_too_large_to_be_looked_at_is_compared(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maildir, "LARGEST", 10)
+    src, dest = tmp_path / "Maildir", tmp_path / "out/Maildir"
+    key = mailbox.Maildir(src).add(b"Subject: large\n\nmail\n")
+    for check, changed in ((True, True), (False, True), (False, False), (True, False)):
+        result = scene.run((src, dest), check=check)
+        assert (result.changed, result.results[0]["failures"][0]["reason"]) == (changed, "DataTooLarge")
+    (dest / "new" / key).write_bytes(b"Subject: LARGE\n\nmail\n")
+    for check in (True, False):
+        (row,) = scene.run((src, dest), check=check).results
+        assert row["failures"][0]["reason"] == "FileError"
+    assert (dest / "new" / key).read_bytes() == b"Subject: LARGE\n\nmail\n"
+
+
 def test_single_files(scene: Scene, tmp_path: Path) -> None:
     out = tmp_path / "out"
     plain = os.urandom(5000)
