@@ -6,13 +6,12 @@
 
 Mail programs write messages with indefinite lengths and octet strings in pieces. ``_keys/ber.py`` rewrites as DER what
 is small; here only places are told, and the pieces of the content are views of the message. The work is in proportion
-to the message, whatever its lengths claim, and the depth is bounded. So is the number of elements (``bounded``): one
+to the message, whatever its lengths claim, and the depth is bounded. So is the number of elements (``Bounded``): one
 without a length is walked for its end, again for each that it lies in, and may hold millions of empty ones.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -30,26 +29,28 @@ _MOST_PIECES = 1_000_000
 #: Steps over elements in one message. The largest that is read, streamed in pieces of 1,000 bytes, takes a sixth.
 _MOST_STEPS = 5_000_000
 _SPENT_AT_ONCE = 1024
+_TOO_MANY = "the message is made of more pieces than any program makes"
 _LEFT: ContextVar[list[int] | None] = ContextVar("elements_left", default=None)
 
 #: Tag, place of the content, end of the content, place behind the element.
 Found = "tuple[int, int, int, int]"
 
 
-@contextlib.contextmanager
-def bounded() -> Iterator[None]:
+class Bounded:
     """Within it, a message, or a mail with all messages in it, is walked no further than any needs.
 
     What goes further raises DataTooLarge. Of several the outermost counts.
     """
-    if _LEFT.get() is not None:
-        yield
-        return
-    token = _LEFT.set([_MOST_STEPS])
-    try:
-        yield
-    finally:
-        _LEFT.reset(token)
+
+    _token: Any = None
+
+    def __enter__(self) -> None:
+        if _LEFT.get() is None:
+            self._token = _LEFT.set([_MOST_STEPS])
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._token is not None:
+            _LEFT.reset(self._token)
 
 
 def _spend(steps: int) -> None:
@@ -57,7 +58,7 @@ def _spend(steps: int) -> None:
     if left is not None:
         left[0] -= steps
         if left[0] < 0:
-            raise DataTooLarge("the message is made of more pieces than any program makes")
+            raise DataTooLarge(_TOO_MANY)
 
 
 def element(data: Any, place: int, end: int) -> tuple[int, int, int, int]:
@@ -66,7 +67,16 @@ def element(data: Any, place: int, end: int) -> tuple[int, int, int, int]:
     Raises:
         DataDamaged: it is cut off, or no BER.
     """
-    _spend(1)
+    left = _LEFT.get()
+    if left is not None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise DataTooLarge(_TOO_MANY)
+    # Most elements are small; this is what ``_header`` says of them.
+    if end >= place + 2 and data[place + 1] < 0x80 and data[place] & 0x1F != 0x1F:
+        stop = place + 2 + data[place + 1]
+        if stop <= end:
+            return data[place], place + 2, stop, stop
     tag, start, stop = _header(data, place, end)
     if stop is not None:
         return tag, start, stop, stop

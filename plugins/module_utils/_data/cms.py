@@ -18,7 +18,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import ber, ciphers, envelopes, recipients
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data.decryptor import Decryptor
@@ -45,10 +45,16 @@ _OTHERS = {
     COMPRESSED_DATA: "compressed",
 }
 _UNREADABLE = (der.oid(f"{_PKCS7}4"), der.oid(f"{_PKCS7}6"))
+Info = tuple[bytes, Optional[tuple[int, int, int, int]]]
 _PEM_BEGIN = re.compile(rb"\s*-----BEGIN ([A-Z0-9 #]{1,40})-----")
 
 
-def decrypt(message: Any, keys: Sequence[Decryptor], read_as: Callable[[bytes, bytes], Any] | None = None) -> Opened:
+def decrypt(
+    message: Any,
+    keys: Sequence[Decryptor],
+    read_as: Callable[[bytes, bytes], Any] | None = None,
+    info: Info | None = None,
+) -> Opened:
     """The content of a message in DER or BER.
 
     Args:
@@ -56,12 +62,13 @@ def decrypt(message: Any, keys: Sequence[Decryptor], read_as: Callable[[bytes, b
         keys: to decrypt with.
         read_as: makes something of the content and its type; raises DataNotOpened when it is noise, as a wrong key may
             give: then another key is tried.
+        info: what ``content_info`` found, when it was looked at before.
 
     Raises:
         NotEncrypted, NoKeyForData, DataNotOpened, DataDamaged, DataUnsupported, DataTooLarge: see there.
         TokenError: a token fails.
     """
-    return open_envelope(read(message), keys, read_as)
+    return open_envelope(read(message, info), keys, read_as)
 
 
 def unarmored(data: bytes) -> Any:
@@ -95,27 +102,18 @@ def is_plain(kind: bytes) -> bool:
     return kind in _OTHERS and kind not in _UNREADABLE
 
 
-def content_type(message: Any) -> bytes:
-    """DER of the object identifier that a message begins with.
-
-    Raises:
-        DataDamaged: it is no message.
-    """
-    return _content_info(message)[0]
-
-
-def read(message: Any) -> Envelope:
-    """An encrypted message taken apart.
+def read(message: Any, info: Info | None = None) -> Envelope:
+    """An encrypted message taken apart; ``info`` as in ``decrypt``.
 
     Raises:
         NotEncrypted, DataDamaged, DataUnsupported, DataTooLarge: as ``decrypt``.
     """
-    with ber.bounded():
-        return _read(message)
+    with ber.Bounded():
+        return _read(message, info or content_info(message))
 
 
-def _read(message: Any) -> Envelope:
-    name, content = _content_info(message)
+def _read(message: Any, info: Info) -> Envelope:
+    name, content = info
     if name in _OTHERS and name not in _UNREADABLE:
         raise NotEncrypted(f"there is nothing to decrypt: it is {_OTHERS[name]}")
     if name in _UNREADABLE:
@@ -169,8 +167,12 @@ def _base64(text: bytes) -> bytes:
         raise DataDamaged("the base64 of the message is cut off or altered") from error
 
 
-def _content_info(message: Any) -> tuple[bytes, tuple[int, int, int, int] | None]:
-    """The type of a message, and its content."""
+def content_info(message: Any) -> Info:
+    """The type of a message (DER of an object identifier), and where its content is.
+
+    Raises:
+        DataDamaged: it is no message.
+    """
     tag, start, stop, dummy = ber.element(message, 0, len(message))
     if tag != der.SEQUENCE:
         raise DataDamaged("it is no CMS or PKCS#7 message")

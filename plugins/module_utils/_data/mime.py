@@ -14,12 +14,12 @@ import base64
 import binascii
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._data import mime_parameters
 
-_FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\n]*)(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
+_FIELD = re.compile(rb"^(([!-9;-~]+)[ \t]*:((?:[^\n]*)(?:\n[ \t][^\n]*)*)\n?)", re.MULTILINE)
 _NOT_BASE64 = bytes(set(range(256)) - set(string.ascii_letters.encode() + string.digits.encode() + b"+/"))
 #: In the first bytes of a text there is none of these.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\x08")) + b"\x7f"
@@ -50,7 +50,7 @@ class Entity(NamedTuple):
     header: bytes
     body: int
     kind: bytes
-    parameters: dict[bytes, bytes]
+    parameters: Mapping[bytes, bytes]
 
     def value(self, name: bytes) -> bytes:
         """The value of the first field of this name, unfolded; empty without one."""
@@ -65,9 +65,9 @@ def read(data: bytes, start: int = 0, end: int | None = None) -> Entity:
     end = len(data) if end is None else end
     stop, body = _header_end(data, start, end)
     header = data[start:stop]
-    fields = tuple([Field(match[1].lower(), match[2], match[0]) for match in _FIELD.finditer(header)])
+    fields = tuple([Field(name.lower(), value, lines) for lines, name, value in _FIELD.findall(header)])
     kind = b"text/plain"
-    parameters: dict[bytes, bytes] = {}
+    parameters: Mapping[bytes, bytes] = {}
     for one in fields:
         if one.name == b"content-type":
             kind, parameters = mime_parameters.read(one.value)
@@ -177,7 +177,14 @@ def _header_end(data: bytes, start: int, end: int) -> tuple[int, int]:
     if data[start : start + 2] == b"\r\n":
         return start, start + 2
     limit = min(end, start + _LONGEST_HEADER)
-    bare, full = data.find(b"\n\n", start, limit), data.find(b"\n\r\n", start, limit)
+    first = data.find(b"\n", start, limit)
+    # Nothing is looked for behind the blank line, which has the line end of the first line nearly always.
+    if first > 0 and data[first - 1] == 13:
+        full = data.find(b"\n\r\n", first, limit)
+        bare = data.find(b"\n\n", first, limit if full < 0 else full + 1)
+    else:
+        bare = data.find(b"\n\n", start, limit)
+        full = data.find(b"\n\r\n", start, limit if bare < 0 else bare + 2)
     if bare < 0 and full < 0:
         return limit, limit
     if full < 0 or 0 <= bare < full:

@@ -13,7 +13,9 @@ is linear, and where there are two ways to read a parameter both are kept.
 from __future__ import annotations
 
 import binascii
+import functools
 import re
+from collections.abc import Mapping
 
 _PARAMETER = re.compile(rb";\s*([^\s=;\"]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;\"]*))")
 _ESCAPED = re.compile(rb"\\(.)")
@@ -23,10 +25,20 @@ _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ENCODED_WORD = re.compile(rb"=\?[^?\s]{1,60}\?([BbQq])\?([^?\s]{0,1000})\?=\s*")
 #: In front of a parameter's name: how it reads when comments and pieces are taken literally.
 _LITERAL = b"("
+_SHORT = 256
 
 
-def read(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+def read(value: bytes) -> tuple[bytes, Mapping[bytes, bytes]]:
     """The word (a media type, say) in lower case, and the parameters, names in lower case."""
+    return _read_short(value) if len(value) <= _SHORT else _read(value)
+
+
+@functools.lru_cache(maxsize=256)  # a mail program writes the same few into all its mails
+def _read_short(value: bytes) -> tuple[bytes, Mapping[bytes, bytes]]:
+    return _read(value)
+
+
+def _read(value: bytes) -> tuple[bytes, Mapping[bytes, bytes]]:
     kind, semicolon, rest = value.partition(b";")
     parameters = _parameters(semicolon + rest)
     if b"(" in value or b"*" in value:
@@ -34,7 +46,7 @@ def read(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     return b"".join(kind.split()).lower(), parameters
 
 
-def every(parameters: dict[bytes, bytes], name: bytes) -> list[bytes]:
+def every(parameters: Mapping[bytes, bytes], name: bytes) -> list[bytes]:
     """What a parameter may be: once as it stands, or twice where it can be read in two ways, the likelier one first."""
     return [parameters[one] for one in (name, _LITERAL + name) if one in parameters]
 

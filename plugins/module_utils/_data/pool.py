@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
 import signal
@@ -24,6 +25,10 @@ from typing import Any, Callable
 
 from ansible_collections.keyops.lifecycle.plugins.module_utils._errors import HostError, KeyopsError
 
+#: An answer fits into its pipe nearly always, so that no process waits until others' answers have been read. As much as
+#: Linux gives to anybody (pipe(7)).
+_PIPE = 1 << 20
+_SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, which Python has since 3.10
 #: Tasks under way for each process. A task is small and fits in a pipe; a result may be large, and is waited for.
 _UNDER_WAY = 2
 
@@ -129,6 +134,8 @@ def _started(work: Callable[[Any], Any], count: int) -> Iterator[list[_Worker]]:
 def _fork(work: Callable[[Any], Any], others: list[_Worker]) -> _Worker:
     tasks_out, tasks_in = os.pipe()
     answers_out, answers_in = os.pipe()
+    with contextlib.suppress(OSError):  # it is slower then, and no more
+        fcntl.fcntl(answers_in, _SET_PIPE_SIZE, _PIPE)
     process = os.fork()
     if process:
         os.close(tasks_out)

@@ -37,6 +37,8 @@ _HASHES = {
 _KINDS_OF_RECIPIENTS = {0xA2: "a key-encryption key", 0xA3: "a password", 0xA4: "another kind of recipient"}
 #: No mail goes to more; each costs a walk.
 _MOST_RECIPIENTS = 5_000
+#: Of a message and of a recipient; they have six at most.
+_MOST_PARTS = 17
 #: Everything in a message but its content.
 _LARGEST_PART = 64 * 1024
 
@@ -65,10 +67,12 @@ def _as_der(part: bytes) -> der.Element:
 
 def with_starts(data: Any, start: int, stop: int) -> Any:
     """Children with the place at which each begins: tag, begin of content, end of content, behind, begin."""
-    place = start
-    for count, found in enumerate(ber.children(data, start, stop)):
-        if count > 16:
+    place, count = start, 0
+    while place < stop:
+        count += 1
+        if count > _MOST_PARTS:
             raise DataDamaged("the message has more parts than any")
+        found = ber.element(data, place, stop)
         yield (*found, place)
         place = found[3]
 

@@ -88,7 +88,7 @@ def recover(data: bytes, keys: Sequence[Decryptor], quote: Callable[[bytes], byt
     try:
         entity = mime.read(data)
         mail.message_id = entity.value(b"message-id")[:250].decode("ascii", "replace")
-        with ber.bounded():
+        with ber.Bounded():
             mail.content = work.entity(data, 0, len(data), entity, 0, quote)
     except DataError as error:
         work.errors.append(error)
@@ -203,7 +203,8 @@ class _Work:
         self, body: bytes, entity: mime.Entity, depth: int, quote: Callable[[bytes], bytes] | None
     ) -> bytes | None:
         message = _message(body, entity)
-        kind = cms.content_type(message)  # what the part calls it does not count
+        info = cms.content_info(message)
+        kind = info[0]  # what the part calls it does not count
         if kind in (cms.SIGNED_DATA, cms.COMPRESSED_DATA):
             return self._opaque(message, kind, entity, depth, quote)
         if cms.is_plain(kind):
@@ -211,7 +212,7 @@ class _Work:
         self._layers += 1
         if self._layers > _MOST_LAYERS:
             raise DataTooLarge("the mail is encrypted in more layers than any")
-        opened = cms.decrypt(message, self._keys, _entity_of)
+        opened = cms.decrypt(message, self._keys, _entity_of, info)
         self._count(opened.content)
         content, inside = opened.made
         self.key_ids.append(opened.by.key_id)
